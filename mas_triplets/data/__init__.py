@@ -1,0 +1,1 @@
+"""Prepared data sets: their format, reader, writer, splits, pictures, and the rendered scenes."""

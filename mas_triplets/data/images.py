@@ -1,0 +1,86 @@
+"""Reading pictures: decoded by content, as stored (EXIF orientation is not applied), as RGB."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from mas_triplets.errors import UserError
+
+Image.MAX_IMAGE_PIXELS = 400_000_000
+"""Above this number of pixels Pillow warns, above twice as many it refuses: a decompression bomb."""
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+"""What is taken for a picture when a folder is searched; a file named in a list may have any extension."""
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Return (width, height) in pixels from the file's head, without decoding it.
+
+    Raises:
+        UserError: the file is absent or is no picture.
+    """
+    with _opened(path) as picture:
+        return picture.size
+
+
+def read_picture(path: Path) -> Image.Image:
+    """Decode the picture at `path` to RGB.
+
+    Raises:
+        UserError: the file is absent, is no picture, or is truncated; the sentence names it.
+    """
+    with _opened(path) as picture:
+        return _decoded(picture, path)
+
+
+def check_picture(path: Path) -> tuple[int, int]:
+    """Return (width, height) after decoding the whole file (a JPEG at an eighth of its size, which is faster).
+
+    Raises:
+        UserError: the file is absent, is no picture, or is truncated; the sentence names it.
+    """
+    with _opened(path) as picture:
+        size = picture.size
+        picture.draft("RGB", (max(1, size[0] // 8), max(1, size[1] // 8)))
+        _decoded(picture, path)
+        return size
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """List the pictures under `folder`, sub-folders included, sorted by path; hidden ones are passed over.
+
+    Raises:
+        UserError: the folder is absent or holds no picture.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder: give the folder that holds the pictures")
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in EXTENSIONS
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+    if not found:
+        raise UserError(f"{folder} holds no picture ({', '.join(sorted(EXTENSIONS))})")
+    return found
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: it should be a picture") from None
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path} cannot be read as a picture: {error}") from None
+
+
+def _decoded(picture: Image.Image, path: Path) -> Image.Image:
+    try:
+        if picture.mode == "P" and "transparency" in picture.info:
+            picture = picture.convert("RGBA")  # else Pillow guesses a colour for what is transparent, and warns
+        return picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path} cannot be decoded as a picture: {error}") from None

@@ -1,0 +1,72 @@
+"""Items: what is embedded, one row each. A whole picture, or one box of a picture, with the facts that hold there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mas_triplets.data.format import PARTS
+from mas_triplets.data.prepared import IntArray, PreparedDataset
+
+Region = Literal["image", "box"]
+
+
+@dataclass(frozen=True)
+class Items:
+    """The items of a data set.
+
+    Attributes:
+        image: (N,) picture number of each item.
+        box: (N, 4) its box in pixels, NaN for the whole picture.
+        part: (N,) position in `PARTS`.
+        pair_item: (P,) item of each distinct (item, fact) pair, ascending.
+        pair_fact: (P,) its fact_id.
+    """
+
+    image: IntArray
+    box: npt.NDArray[np.float32]
+    part: IntArray
+    pair_item: IntArray
+    pair_fact: IntArray
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def select(self, parts: tuple[str, ...], fact_ids: IntArray) -> IntArray:
+        """Return the items, ascending, that are in one of `parts` and show at least one of the facts."""
+        with_fact = np.unique(self.pair_item[np.isin(self.pair_fact, fact_ids)])
+        codes = [PARTS.index(part) for part in parts]
+        return with_fact[np.isin(self.part[with_fact], codes)]
+
+    def relevance(self, items: IntArray, fact_ids: IntArray) -> npt.NDArray[np.bool_]:
+        """Return (len(items), len(fact_ids)): whether the item shows the fact. Both lists hold distinct numbers."""
+        row = np.full(len(self), -1)
+        row[items] = np.arange(len(items))
+        highest = max(int(self.pair_fact.max(initial=-1)), int(fact_ids.max(initial=-1))) + 1
+        column = np.full(highest, -1)
+        column[fact_ids] = np.arange(len(fact_ids))
+        rows, columns = row[self.pair_item], column[self.pair_fact]
+        wanted = (rows >= 0) & (columns >= 0)
+        matrix = np.zeros((len(items), len(fact_ids)), dtype=np.bool_)
+        matrix[rows[wanted], columns[wanted]] = True
+        return matrix
+
+
+def items_of(dataset: PreparedDataset, region: Region) -> Items:
+    """Return the items of a data set: its pictures, or the distinct boxes of its pictures (a box absent: the picture)."""
+    if region == "image":
+        box = np.full((len(dataset.images), 4), np.nan, dtype=np.float32)
+        image = np.arange(len(dataset.images))
+        of_instance = dataset.instance_image
+    else:
+        # NaN is unequal to itself, so a number that no box has stands for it while equal boxes are searched.
+        key = np.column_stack([dataset.instance_image, np.nan_to_num(dataset.instance_box, nan=-1.0)])
+        found, of_instance = np.unique(key, axis=0, return_inverse=True)
+        of_instance = of_instance.reshape(-1)
+        image = found[:, 0].astype(np.int64)
+        box = np.where(found[:, 1:] < 0, np.nan, found[:, 1:]).astype(np.float32)
+    pairs = np.unique(np.stack([of_instance, dataset.instance_fact]), axis=1)
+    return Items(image, box, dataset.image_part[image], pairs[0], pairs[1])
