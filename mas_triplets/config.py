@@ -6,7 +6,7 @@ unknown key is an error that names it and the nearest valid one. The resolved tr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,6 +36,8 @@ class DataConfig(_Node):
     """What is embedded: the whole picture, or the box of each fact."""
     train_parts: tuple[Part, ...] = ("train",)
     """Parts whose pictures are learnt from; add `val` for a final run, once nothing is left to choose."""
+    unseen_facts: Literal["error", "allow"] = "error"
+    """What to do about facts without a training picture: stop, or learn the others and judge these as unseen."""
     cache: Path | None = None
     """Folder for decoded pictures and features; the data set's own `cache/` if none is given."""
 
@@ -126,10 +128,11 @@ class TrainConfig(_Node):
     """`sgd` only."""
     weight_decay: NotNegative = 0.0
     warmup: Share = 0.1
-    """Share of a task's steps in which the learning rate rises from zero; then it falls as a cosine to zero."""
+    """Share of a task's steps in which the learning rate rises; then it falls to zero as half a cosine."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """Threads of the processor; the same number gives the same bits. Null takes PyTorch's choice."""
     device: str = "cpu"
+    """`cpu`, `cuda`, `cuda:1`, or `auto`: a GPU if there is one."""
 
 
 class EvaluationConfig(_Node):
@@ -211,6 +214,19 @@ def _assign(tree: dict[str, Any], dotted: str, value: Any) -> None:
             raise UserError(f"--set {dotted}: '{parent}' holds a value, not further keys")
         tree = child
     tree[last] = value
+
+
+def flat_values(config: RunConfig) -> dict[str, Any]:
+    """Return the plain value of every key in dotted form, such as `model.image.size`."""
+
+    def walk(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+        for name, value in tree.items():
+            if isinstance(value, Mapping):
+                yield from walk(value, f"{prefix}{name}.")
+            else:
+                yield prefix + name, value
+
+    return dict(walk(config.model_dump(mode="json"), ""))
 
 
 def valid_keys(node: type[BaseModel] = RunConfig, prefix: str = "") -> list[str]:

@@ -9,7 +9,7 @@ Box = tuple[float, float, float, float]
 
 
 def clip_box(box: Sequence[float], width: int, height: int) -> Box | None:
-    """Return the part of `box` inside a picture of `width` x `height` pixels; None if it has no area or is not finite."""
+    """Return the part of `box` inside a picture of that size in pixels; None if it is empty or not finite."""
     if len(box) != 4 or not all(math.isfinite(value) for value in box):
         return None
     x1, y1 = max(0.0, float(box[0])), max(0.0, float(box[1]))

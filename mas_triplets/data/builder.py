@@ -135,14 +135,24 @@ class DatasetBuilder:
     def carve(self, part: str, share: float, seed: int, *, out_of: str | None) -> int:
         """Move a random `share` of the pictures whose part is `out_of` (None: not given) into `part`.
 
-        Drawn from the sorted names, so that the order of records does not matter. Returns how many were moved.
+        A fact keeps at least one of its pictures where it was: a picture that is the last one of a fact stays. Drawn
+        from the sorted names, so that the order of records does not matter. Returns how many were moved.
         """
-        names = sorted(name for name, image in self._images.items() if image.part == out_of)
-        generator = np.random.default_rng([seed, PARTS.index(part)])
-        chosen = generator.permutation(len(names))[: round(share * len(names))]
-        for index in chosen.tolist():
-            self._images[names[index]].part = part
-        return len(chosen)
+        facts: dict[str, set[Fact]] = {}
+        for image_id, fact, _, _ in self._instances:
+            if self._images[image_id].part == out_of:
+                facts.setdefault(image_id, set()).add(fact)
+        left = Counter(fact for held in facts.values() for fact in held)
+        names = sorted(facts)
+        wanted = round(share * len(names))
+        moved = 0
+        for index in np.random.default_rng([seed, PARTS.index(part)]).permutation(len(names)).tolist():
+            held = facts[names[index]]
+            if moved < wanted and all(left[fact] > 1 for fact in held):
+                left.subtract(held)
+                self._images[names[index]].part = part
+                moved += 1
+        return moved
 
     def assign(self, part: str) -> None:
         """Put every picture whose part is not given into `part`."""

@@ -41,22 +41,43 @@ class Items:
         codes = [PARTS.index(part) for part in parts]
         return with_fact[np.isin(self.part[with_fact], codes)]
 
-    def relevance(self, items: IntArray, fact_ids: IntArray) -> npt.NDArray[np.bool_]:
-        """Return (len(items), len(fact_ids)): whether the item shows the fact. Both lists hold distinct numbers."""
+    def labels(self, items: IntArray, fact_ids: IntArray) -> Labels:
+        """Return which of the facts each of the items shows. Both lists hold distinct numbers."""
         row = np.full(len(self), -1)
         row[items] = np.arange(len(items))
-        highest = max(int(self.pair_fact.max(initial=-1)), int(fact_ids.max(initial=-1))) + 1
-        column = np.full(highest, -1)
+        column = np.full(max(int(self.pair_fact.max(initial=-1)), int(fact_ids.max(initial=-1))) + 1, -1)
         column[fact_ids] = np.arange(len(fact_ids))
         rows, columns = row[self.pair_item], column[self.pair_fact]
         wanted = (rows >= 0) & (columns >= 0)
-        matrix = np.zeros((len(items), len(fact_ids)), dtype=np.bool_)
-        matrix[rows[wanted], columns[wanted]] = True
+        order = np.argsort(rows[wanted], kind="stable")
+        counts = np.bincount(rows[wanted], minlength=len(items))
+        return Labels(np.append(0, np.cumsum(counts)), columns[wanted][order], len(fact_ids))
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Which facts each of some items shows, in compressed rows: facts of row r are columns[starts[r]:starts[r + 1]]."""
+
+    starts: IntArray
+    columns: IntArray
+    facts: int
+
+    def rows(self, positions: IntArray) -> npt.NDArray[np.bool_]:
+        """Return (len(positions), facts): whether the item at each position shows each fact."""
+        counts = self.starts[positions + 1] - self.starts[positions]
+        row = np.repeat(np.arange(len(positions)), counts)
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        matrix = np.zeros((len(positions), self.facts), dtype=np.bool_)
+        matrix[row, self.columns[np.repeat(self.starts[positions], counts) + within]] = True
         return matrix
+
+    def dense(self) -> npt.NDArray[np.bool_]:
+        """Return all rows, (items, facts)."""
+        return self.rows(np.arange(len(self.starts) - 1))
 
 
 def items_of(dataset: PreparedDataset, region: Region) -> Items:
-    """Return the items of a data set: its pictures, or the distinct boxes of its pictures (a box absent: the picture)."""
+    """Return the items of a data set: its pictures, or their distinct boxes (an absent box is the picture)."""
     if region == "image":
         box = np.full((len(dataset.images), 4), np.nan, dtype=np.float32)
         image = np.arange(len(dataset.images))

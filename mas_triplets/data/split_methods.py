@@ -1,4 +1,4 @@
-"""Ways to deal the facts out to tasks: at random, by meaning, by what is in a slot. Every fact is in exactly one task."""
+"""Ways to deal the facts out to tasks, each fact to one: at random, by meaning, by what is in a slot."""
 
 from __future__ import annotations
 

@@ -1,0 +1,17 @@
+"""The command `mas-triplets`, and `python -m mas_triplets`."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run the command line."""
+    from mas_triplets.cli import app
+    from mas_triplets.console import run
+
+    run(app)
+
+
+if __name__ == "__main__":
+    main()

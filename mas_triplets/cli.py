@@ -1,0 +1,280 @@
+"""The command line: verb -> function. Nothing heavy is imported before it is needed, so that --help is quick."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from mas_triplets.errors import UserError, unknown
+
+_SOURCES = "mas_triplets.sources"
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
+
+app = typer.Typer(
+    name="mas-triplets",
+    help="Learn <subject, predicate, object> facts in pictures without forgetting, and find pictures by them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class _Sources(TyperGroup):
+    """The sources of data, found as entry points and imported when one is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        del ctx
+        return sorted(entry_points(group=_SOURCES).names)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | None:
+        del ctx
+        found = entry_points(group=_SOURCES)
+        if cmd_name not in found.names:
+            raise unknown("source", cmd_name, found.names)
+        module = found[cmd_name].load()
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(name=cmd_name)(module.prepare)
+        command = typer.main.get_command(single)
+        assert isinstance(command, TyperCommand)
+        return command
+
+
+prepare_app = typer.Typer(cls=_Sources, no_args_is_help=True, rich_markup_mode=None)
+
+
+@prepare_app.callback()
+def prepare() -> None:
+    """Turn a source's files into a prepared data set: prepare SOURCE PATH --out DATA."""
+
+
+app.add_typer(prepare_app, name="prepare")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the demonstration.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the pictures, the split and the training.", min=0)] = 0,
+) -> None:
+    """Tell the whole story on rendered scenes: render, prepare, split, train, evaluate, index, query."""
+    from mas_triplets.demo import run_demo
+    from mas_triplets.progress import Progress
+
+    with Progress() as progress:
+        story = run_demo(out, seed=seed, progress=progress)
+    print(story)
+
+
+@app.command()
+def split(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A prepared data set.")],
+    name: Annotated[str, typer.Option(help="Name of the split.")],
+    method: Annotated[str, typer.Option(help="random, semantic, slot or file.")] = "random",
+    tasks: Annotated[int, typer.Option(help="Number of tasks.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of what is drawn at random.", min=0)] = 0,
+    slot: Annotated[str, typer.Option(help="For slot: subject, predicate or object.")] = "object",
+    text: Annotated[str, typer.Option(help="For semantic: the text encoder, glove, minilm or random.")] = "glove",
+    file: Annotated[Path | None, typer.Option(help="For file: CSV (task, subject, predicate, object) or JSON.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another split of that name.")] = False,
+    as_json: _Json = False,
+) -> None:
+    """Deal the facts of a data set out to a sequence of tasks."""
+    from mas_triplets.console import print_json, print_table
+    from mas_triplets.data.prepared import PreparedDataset
+    from mas_triplets.data.splits import split_summary, write_split
+    from mas_triplets.model.splitting import split_dataset
+
+    dataset = PreparedDataset.open(data)
+    made = split_dataset(dataset, name, method, tasks=tasks, seed=seed, slot=slot, text=text, file=file)
+    write_split(dataset, made, overwrite=overwrite)
+    rows = split_summary(dataset, made)
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(f"split {name} of {data}: {method}", rows)
+
+
+@app.command()
+def describe(
+    path: Annotated[Path, typer.Argument(metavar="DATA|RUN|INDEX", help="A prepared data set, a run or an index.")],
+    as_json: _Json = False,
+) -> None:
+    """Tell what is in a prepared data set, a run or an index."""
+    from mas_triplets.console import print_json, print_table
+
+    if (path / "dataset.json").is_file():
+        from mas_triplets.data.describe import describe_dataset
+        from mas_triplets.data.prepared import PreparedDataset
+
+        tables = describe_dataset(PreparedDataset.open(path))
+    elif (path / "run.json").is_file():
+        from mas_triplets.evaluation.describe import describe_run
+        from mas_triplets.training.run_folder import RunFolder
+
+        tables = describe_run(RunFolder(path))
+    elif (path / "index.json").is_file():
+        from mas_triplets.retrieval.answers import describe_index
+
+        tables = describe_index(path)
+    else:
+        raise UserError(
+            f"{path} is no prepared data set, run or index: none of dataset.json, run.json, index.json is there"
+        )
+    if as_json:
+        print_json(tables)
+        return
+    for title, rows in tables.items():
+        print_table(title, rows)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML configuration, such as those in configs/.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key.")] = None,
+    resume: Annotated[str, typer.Option(help="auto: go on after the last finished task; never: start anew.")] = "auto",
+    as_json: _Json = False,
+) -> None:
+    """Learn the tasks of a split one after another, and evaluate every stage."""
+    if resume not in ("auto", "never"):
+        raise unknown("value of --resume", resume, ("auto", "never"))
+    from mas_triplets.config import load_config
+
+    configuration = load_config(config, settings or ())
+    from mas_triplets.evaluation.report import write_report
+    from mas_triplets.evaluation.run import evaluate as evaluate_run
+    from mas_triplets.progress import Progress
+    from mas_triplets.training.run import train as train_run
+
+    with Progress() as progress:
+        run = train_run(configuration, out, resume="never" if resume == "never" else "auto", progress=progress)
+        results = evaluate_run(run, progress=progress)
+        report = write_report(run)
+    _print_results(results, as_json)
+    if not as_json:
+        print(f"Report: {report}. Next: mas-triplets index {out} --out {out}-index")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run.")],
+    part: Annotated[str | None, typer.Option(help="val or test; that of the run's configuration if none.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """Score the model of every stage on every task."""
+    if part not in (None, "val", "test"):
+        raise unknown("value of --part", part, ("val", "test"))
+    from mas_triplets.evaluation.report import write_report
+    from mas_triplets.evaluation.run import evaluate as evaluate_run
+    from mas_triplets.progress import Progress
+    from mas_triplets.training.run_folder import RunFolder
+
+    folder = RunFolder(run)
+    with Progress() as progress:
+        results = evaluate_run(folder, part=part, progress=progress)
+    if part in (None, folder.config.evaluation.part):
+        write_report(folder)
+    _print_results(results, as_json)
+
+
+def _print_results(results: dict[str, Any], as_json: bool) -> None:
+    from mas_triplets.console import print_json, print_table
+    from mas_triplets.evaluation.describe import results_tables
+
+    if as_json:
+        print_json(results)
+        return
+    for title, rows in results_tables(results).items():
+        print_table(title, rows)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs on the same data, split and part.")],
+    out: Annotated[Path, typer.Option(help="The page to write.")],
+    as_json: _Json = False,
+) -> None:
+    """Compare runs in one table and one page."""
+    from mas_triplets.console import print_json, print_table
+    from mas_triplets.evaluation.compare import compare as compare_runs
+
+    found = compare_runs(runs, out)
+    if as_json:
+        print_json(found)
+    else:
+        print_table(f"comparison, written to {out}", found["rows"])
+
+
+@app.command()
+def index(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run.")],
+    out: Annotated[Path, typer.Option(help="Folder of the index.")],
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR|DATA", help="A folder of pictures or a data set; the run's own if none.")
+    ] = None,
+    kind: Annotated[str, typer.Option(help="auto or flat.")] = "auto",
+    as_json: _Json = False,
+) -> None:
+    """Embed pictures and put them into a FAISS index."""
+    from mas_triplets.console import print_json, print_table
+    from mas_triplets.progress import Progress
+    from mas_triplets.retrieval.answers import describe_index
+    from mas_triplets.retrieval.build import build_index
+    from mas_triplets.training.run_folder import RunFolder
+
+    with Progress() as progress:
+        build_index(RunFolder(run), out, images, kind, progress=progress)
+    tables = describe_index(out)
+    if as_json:
+        print_json(tables)
+        return
+    for title, rows in tables.items():
+        print_table(title, rows)
+    print(f'Next: mas-triplets query {out} "<person, ride, *>" --sheet found.png')
+
+
+@app.command()
+def query(
+    index: Annotated[Path, typer.Argument(metavar="INDEX", help="An index.")],
+    fact: Annotated[
+        str | None, typer.Argument(metavar="FACT", help='Such as "<person, ride, horse>"; * is open.')
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="Number of answers.", min=1)] = 10,
+    image: Annotated[Path | None, typer.Option(help="A photograph: which facts hold in it?")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write the pictures found as a contact sheet.")] = None,
+    run: Annotated[Path | None, typer.Option(help="The run that filled the index, if it has moved.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """Find pictures by a fact, or the facts of a picture."""
+    if (fact is None) == (image is None):
+        raise UserError('give either a fact such as "<person, ride, horse>" or --image PHOTO')
+    if image is not None and sheet is not None:
+        raise UserError("--sheet shows the pictures a fact finds; it does not go with --image")
+    from mas_triplets.console import print_json, print_table
+    from mas_triplets.retrieval.answers import facts_json, facts_tables, hits_json, hits_rows, write_sheet
+    from mas_triplets.retrieval.index import FactIndex
+
+    opened = FactIndex.open(index, run=run)
+    if image is not None:
+        found = opened.facts_of(image, k)
+        if as_json:
+            print_json(facts_json(found))
+            return
+        for title, rows in facts_tables(found).items():
+            print_table(title, rows)
+        return
+    assert fact is not None
+    hits = opened.search(fact, k)
+    if sheet is not None:
+        write_sheet(hits, fact, sheet)
+    if as_json:
+        print_json(hits_json(hits))
+    else:
+        print_table(f"pictures for {fact}", hits_rows(hits))
+        if sheet is not None:
+            print(f"Contact sheet: {sheet}")

@@ -1,0 +1,1 @@
+"""Ranking metrics, lifelong metrics, protocols, results, reports and plots."""

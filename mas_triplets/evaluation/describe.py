@@ -1,0 +1,56 @@
+"""What is in a run, and its results, as tables of plain values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mas_triplets.evaluation.protocol import DIRECTIONS, GALLERIES, POLICIES
+from mas_triplets.files import read_json
+from mas_triplets.training.run_folder import RunFolder
+
+Tables = dict[str, list[dict[str, Any]]]
+_MEASURES = ("average", "all", "forgetting", "backward_transfer", "forward_transfer")
+
+
+def results_tables(results: dict[str, Any]) -> Tables:
+    """Return the tables: headline numbers, own-task mAP after each task, and every metric."""
+    run, tasks = results["run"], results["run"]["tasks"]
+    own = results["matrices"]["fact_to_image"]["standard"]["reembedded"]["map"]
+    title = f"{run['strategy']} on {run['data']} ({run['part']}), split {run['split']}, seed {run['seed']}"
+    return {
+        title: [
+            {"number": name, "value": results[name], "meaning": results["definitions"][name]}
+            for name in ("average", "all", "forgetting")
+        ],
+        "own-task mAP": [
+            {"after": tasks[row] if row < len(tasks) - 1 else "all tasks", **dict(zip(tasks, values, strict=True))}
+            for row, values in enumerate(own["R"])
+            if any(value is not None for value in values)
+        ],
+        "all metrics": [
+            {"metric": f"{direction.replace('_', ' ')} {metric}", "gallery": gallery, "policy": policy}
+            | {measure: values[measure] for measure in _MEASURES}
+            for direction, names in DIRECTIONS.items()
+            for gallery in GALLERIES
+            for policy in POLICIES
+            for metric in names
+            for values in (results["matrices"][direction][gallery][policy][metric],)
+        ],
+    }
+
+
+def describe_run(run: RunFolder) -> Tables:
+    """Return the tables: what the run is, and its results if it has been evaluated."""
+    record = run.record
+    tables: Tables = {
+        f"run {run.path}": [
+            {"what": "state", "value": record["state"]},
+            {"what": "finished stages", "value": str(max(run.stages, 0))},
+            {"what": "strategy", "value": f"{run.config.lifelong.strategy}, strength {run.config.lifelong.strength:g}"},
+            {"what": "data", "value": f"{record['data']} ({run.config.data.path}), split {run.config.data.split}"},
+            {"what": "seed", "value": str(record["seed"])},
+            *({"what": name, "value": found} for name, found in record["versions"].items()),
+        ]
+    }
+    path = run.path / "results.json"
+    return tables | (results_tables(read_json(path, "the results of a run")) if path.is_file() else {})

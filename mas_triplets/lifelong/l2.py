@@ -1,0 +1,20 @@
+"""L2: every parameter counts alike. What any measure of importance has to beat."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mas_triplets.lifelong.quadratic import QuadraticStrategy
+from mas_triplets.lifelong.strategy import Batches
+
+
+class L2(QuadraticStrategy):
+    """Omega = 1 for every parameter and task, accumulated over tasks like any Omega."""
+
+    name = "l2"
+
+    def measure(self, model: nn.Module, batches: Batches) -> dict[str, Tensor]:
+        """Return ones."""
+        del batches
+        return {name: torch.ones_like(p) for name, p in model.named_parameters() if p.requires_grad}

@@ -1,0 +1,1 @@
+"""The joint embedding: image encoders, text encoders, slots, losses."""

@@ -1,0 +1,147 @@
+"""What a person or a script sees of a search: rows of a table, JSON values, a contact sheet; and what an index is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from mas_triplets.data.describe import Tables
+from mas_triplets.data.images import read_picture
+from mas_triplets.data.sheet import INK, Box, Cell, Line, contact_sheet
+from mas_triplets.errors import UserError
+from mas_triplets.facts import Fact
+from mas_triplets.files import replacing
+from mas_triplets.retrieval.index import FactHit, Hit
+from mas_triplets.retrieval.store import check_whole, read_faiss, read_record, read_rows
+
+_SIDE = 160
+
+
+def hits_json(hits: Sequence[Hit]) -> list[dict[str, Any]]:
+    """Return {rank, score, image, box, slots} for each hit, as plain values."""
+    return [
+        {
+            "rank": hit.rank,
+            "score": hit.score,
+            "image": hit.image,
+            "box": None if hit.box is None else list(hit.box),
+            "slots": dict(hit.slots),
+        }
+        for hit in hits
+    ]
+
+
+def hits_rows(hits: Sequence[Hit]) -> list[dict[str, Any]]:
+    """Return table rows: rank, score, image (from the working directory where it is below), box, each slot's part."""
+    return [
+        {
+            "rank": hit.rank,
+            "score": hit.score,
+            "image": _short(hit.image),
+            "box": None if hit.box is None else " ".join(f"{value:g}" for value in hit.box),
+            **hit.slots,
+        }
+        for hit in hits
+    ]
+
+
+def facts_json(found: Mapping[int, Sequence[FactHit]]) -> list[dict[str, Any]]:
+    """Return {rank, score, order, fact, slots} for each fact of `FactIndex.facts_of`, as plain values in one list."""
+    return [
+        {"rank": hit.rank, "score": hit.score, "order": order, "fact": str(hit.fact), "slots": dict(hit.slots)}
+        for order, hits in found.items()
+        for hit in hits
+    ]
+
+
+def facts_tables(found: Mapping[int, Sequence[FactHit]]) -> Tables:
+    """Return a table for each order of `FactIndex.facts_of`: rank, score, fact, each slot's part."""
+    return {
+        f"facts of order {order}": [
+            {"rank": hit.rank, "score": hit.score, "fact": str(hit.fact), **hit.slots} for hit in hits
+        ]
+        for order, hits in found.items()
+    }
+
+
+def hits_sheet(hits: Sequence[Hit], title: str) -> Image.Image:
+    """Draw the pictures found with scores and boxes; one that is gone is a grey square that says so."""
+    return contact_sheet([_cell(hit) for hit in hits], cell=_SIDE, title=title)
+
+
+def write_sheet(hits: Sequence[Hit], fact: Fact | str, path: Path) -> None:
+    """Write the contact sheet of the pictures found for a fact; the ending of `path` says in which format.
+
+    Raises:
+        UserError: the ending is not that of a picture.
+    """
+    wanted = Image.registered_extensions().get(path.suffix.lower())
+    if wanted not in ("PNG", "JPEG", "WEBP"):
+        raise UserError(f"--sheet {path}: the name should end in .png, .jpg or .webp")
+    sheet = hits_sheet(hits, f"pictures for {fact}")
+    with replacing(path) as temporary:
+        sheet.save(temporary, wanted)
+
+
+def describe_index(path: Path) -> Tables:
+    """Return the tables: what the index is, what it was filled with, and by which model; the run is not needed.
+
+    Raises:
+        UserError: it is no index, or not whole.
+    """
+    path = Path(path)
+    record = read_record(path)
+    check_whole(path, record, read_rows(path, record), read_faiss(path, record))
+    return {
+        f"index {path.name}": [
+            {
+                "kind": record.kind,
+                "rows": record.rows,
+                "numbers per row": record.numbers_per_row,
+                "score": record.score,
+                "recall": record.recall,
+                "recall measured": record.recall_measured,
+                "reason": record.reason,
+            }
+        ],
+        "pictures": [
+            {
+                "from": record.pictures.place,
+                "which is a": record.pictures.kind,
+                "a row is": "a picture" if record.pictures.region == "image" else "a box",
+                "pictures": record.pictures.pictures,
+                "skipped": record.pictures.skipped,
+            }
+        ],
+        "model": [
+            {
+                "run": record.model.run,
+                "after task": record.model.after_task,
+                "numbers a slot": record.dim,
+                "fingerprint": record.model.fingerprint[:16],
+            }
+        ],
+    }
+
+
+def _cell(hit: Hit) -> Cell:
+    lines = [Path(hit.image).name, "  ".join(f"{slot[0]} {part:.3f}" for slot, part in hit.slots.items())]
+    title = f"{hit.rank}.  {hit.score:.3f}"
+    try:
+        picture = read_picture(Path(hit.image))
+    except UserError:
+        return Cell(Image.new("RGB", (_SIDE, _SIDE), "#d0d7de"), [*lines, Line("cannot be read", INK)], title=title)
+    factor = min(1.0, 2 * _SIDE / max(picture.size))  # a sheet of many large photographs must fit in memory
+    small = picture.resize((max(1, round(picture.width * factor)), max(1, round(picture.height * factor))))
+    if hit.box is None:
+        return Cell(small, lines, title=title)
+    x1, y1, x2, y2 = (value * factor for value in hit.box)
+    return Cell(small, lines, [Box((x1, y1, x2, y2))], title)
+
+
+def _short(image: str) -> str:
+    path = Path(image)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else image

@@ -1,0 +1,60 @@
+"""Searching an inner-product index so that the answer depends on nothing but the vectors and the query."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mas_triplets.data.prepared import IntArray
+from mas_triplets.retrieval.scores import Array, ScoreKind, best_first, combined, slot_parts
+
+_MARGIN = 16
+_SLACK = 1e-4  # of the score: far above what single precision loses, in any order of summation
+_BLOCK = 65_536
+
+
+def candidates(index: Any, queries: npt.NDArray[np.float32], k: int) -> IntArray:
+    """Return rows (M, c), c >= min(k, rows), that hold the `k` best of each query and all that tie with the last.
+
+    FAISS ranks in single precision and leaves the order of equal scores open; it is asked for more rows until the
+    last one is clearly worse than the k-th.
+
+    Args:
+        index: an inner-product index of FAISS with at least one row.
+        queries: (M, numbers per row), float32; one matrix product serves them all.
+        k: at least 1.
+    """
+    wanted = min(index.ntotal, k + _MARGIN)
+    while True:
+        scores, rows = index.search(queries, wanted)
+        if wanted == index.ntotal:
+            return np.asarray(rows, dtype=np.int64)
+        bound = scores[:, k - 1]
+        if (scores[:, -1] < bound - _SLACK * np.maximum(1.0, np.abs(bound))).all():
+            return np.asarray(rows, dtype=np.int64)
+        wanted = min(index.ntotal, 4 * wanted)
+
+
+def ranked(
+    index: Any, rows: IntArray, vectors: npt.NDArray[np.float32], mask: npt.NDArray[np.float32], kind: ScoreKind, k: int
+) -> tuple[IntArray, Array, Array]:
+    """Score candidate rows (c,) of one query in double precision and keep the `k` best; ties go to the lower row.
+
+    Args:
+        index: the index, which gives a row's numbers back.
+        rows: (c,) candidates.
+        vectors: (1, 3, D) language embeddings of the query.
+        mask: (3,) which slots it has.
+        kind: `cosine` or `euclidean`.
+        k: at least 1.
+
+    Returns:
+        (rows, scores, parts) of the min(k, c) best: (k,), (k,) and (k, 3).
+    """
+    blocks = (rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK))
+    parts = np.concatenate([slot_parts(index.reconstruct_batch(block), vectors, kind) for block in blocks])
+    scores = combined(parts, mask, kind)
+    best = best_first(scores, rows, k)
+    return rows[best], scores[best], parts[best]

@@ -1,0 +1,1 @@
+"""Training over a sequence of tasks: the loop, what must survive it, and the run folder."""

@@ -1,0 +1,182 @@
+"""The run folder: what a training run writes, and how it is read again.
+
+config.yaml  run.json  log.jsonl  tensorboard/  language.json  language.safetensors
+tasks/00 (before any task), tasks/01, ...: model.safetensors  importance.safetensors  importance.json
+checkpoint/  results.json  report.html
+"""
+
+from __future__ import annotations
+
+import platform
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mas_triplets.config import RunConfig, load_config
+from mas_triplets.data.prepared import PreparedDataset
+from mas_triplets.data.splits import Split, read_split
+from mas_triplets.errors import UserError
+from mas_triplets.files import put_in_place, read_json, scratch_folder, sha256_of_file, sha256_of_json, write_json
+from mas_triplets.model.language import LanguageTable
+from mas_triplets.model.text_encoders import make_text_encoder
+from mas_triplets.model.triplet import TripletModel, make_model
+
+_PACKAGES = ("mas-triplets", "torch", "torchvision", "transformers", "faiss-cpu", "numpy", "pyarrow", "pillow")
+
+FINGERPRINTS = ("data_fingerprint", "split_fingerprint", "language_fingerprint")
+"""What in run.json must be the same for a run to go on."""
+
+
+class RunFolder:
+    """A run on disk.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        UserError: there is no run in the folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not (self.path / "run.json").is_file():
+            raise UserError(f"{self.path} is not a run: train one with `mas-triplets train CONFIG --out {self.path}`")
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """The resolved configuration."""
+        return load_config(self.path / "config.yaml")
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The contents of run.json: state, tasks, versions, fingerprints."""
+        record = read_json(self.path / "run.json", "the record of a run")
+        if not isinstance(record, dict):
+            raise UserError(f"{self.path / 'run.json'} is not the record of a run: train it again")
+        return record
+
+    @property
+    def stages(self) -> int:
+        """How many stages are learnt; `joint` has one for all tasks."""
+        return sum(1 for _ in (self.path / "tasks").glob("[0-9][0-9]/model.safetensors")) - 1
+
+    @property
+    def name(self) -> str:
+        """What reports call the run: its strategy."""
+        return self.config.lifelong.strategy
+
+    @cached_property
+    def language(self) -> LanguageTable:
+        """The language embeddings the run was trained with."""
+        return LanguageTable.load(self.path, make_text_encoder(self.config.model.text))
+
+    def dataset(self) -> PreparedDataset:
+        """Open the data set the run was trained on.
+
+        Raises:
+            UserError: it is not there, or it is no longer the same.
+        """
+        dataset = PreparedDataset.open(self.config.data.path)
+        if dataset.fingerprint != self.record["data_fingerprint"]:
+            raise UserError(
+                f"{dataset.folder} has changed since {self.path} was trained on it: train again, or restore it"
+            )
+        return dataset
+
+    def split(self, dataset: PreparedDataset) -> Split:
+        """Read the split the run was trained on.
+
+        Raises:
+            UserError: it is not there, or it is no longer the same.
+        """
+        split = read_split(dataset, self.config.data.split)
+        if sha256_of_json(split.to_dict()) != self.record["split_fingerprint"]:
+            raise UserError(f"the split '{split.name}' of {dataset.folder} has changed since {self.path} was trained")
+        return split
+
+    def task_folder(self, stage: int) -> Path:
+        """Folder of what was written after `stage` stages; 0 is the untrained model."""
+        return self.path / "tasks" / f"{stage:02d}"
+
+    def load_model(self, stage: int | None = None, device: str = "cpu") -> TripletModel:
+        """Load the model after `stage` stages (the last if None), in eval mode.
+
+        Raises:
+            UserError: no stage is finished, or the file is damaged.
+        """
+        stage = self._checked(stage)
+        path = self.task_folder(stage) / "model.safetensors"
+        model = make_model(self.config.model, self.language, self.config.seed)
+        try:
+            tensors = load_file(path)
+        except Exception as error:  # safetensors raises its own error type for damage, OSError for absence
+            raise UserError(f"{path} cannot be read as weights: {error}") from None
+        missing, unexpected = model.load_state_dict(tensors, strict=False)
+        lost = [name for name in missing if not (model.takes_features and name.startswith("encoder."))]
+        if lost or unexpected:
+            raise UserError(f"{path} does not fit the run's configuration: {', '.join((lost + unexpected)[:3])}")
+        return model.to(device).eval()
+
+    def model_fingerprint(self, stage: int | None = None) -> str:
+        """SHA-256 over the weights after `stage` stages (the last if None) and the language embeddings."""
+        stage = self._checked(stage)
+        weights = sha256_of_file(self.task_folder(stage) / "model.safetensors")
+        return sha256_of_json([weights, sha256_of_file(self.path / "language.safetensors")])
+
+    def _checked(self, stage: int | None) -> int:
+        learnt = self.stages
+        if stage is None:
+            if learnt < 1:
+                raise UserError(f"{self.path} has not finished a task yet: go on with `mas-triplets train`")
+            return learnt
+        if not 0 <= stage <= learnt:
+            raise UserError(f"{self.path} has finished {learnt} tasks, there is no model after task {stage}")
+        return stage
+
+    def write_stage(
+        self, stage: int, model: TripletModel, importance: dict[str, Tensor], about_importance: dict[str, Any]
+    ) -> None:
+        """Write the folder of a finished stage, whole or not at all."""
+        folder = self.task_folder(stage)
+        with scratch_folder(folder) as scratch:
+            save_file(own_tensors(model), scratch / "model.safetensors")
+            if importance:
+                save_file(
+                    {name: omega.contiguous() for name, omega in importance.items()}, scratch / "importance.safetensors"
+                )
+                write_json(scratch / "importance.json", about_importance)
+            put_in_place(scratch, folder)
+
+    def write_record(self, record: dict[str, Any]) -> None:
+        """Write run.json."""
+        write_json(self.path / "run.json", record)
+
+
+def own_tensors(model: TripletModel) -> dict[str, Tensor]:
+    """Return the weights a run must keep: all but those of a frozen encoder, which come with their package."""
+    return {
+        name: tensor.contiguous()
+        for name, tensor in model.state_dict().items()
+        if not (model.takes_features and name.startswith("encoder."))
+    }
+
+
+def new_record(config: RunConfig, dataset: PreparedDataset, split: Split, language: LanguageTable) -> dict[str, Any]:
+    """Return run.json of a run that begins: versions, seeds and fingerprints."""
+    return {
+        "state": "running",
+        "seed": config.seed,
+        "data": dataset.name,
+        "data_fingerprint": dataset.fingerprint,
+        "split_fingerprint": sha256_of_json(split.to_dict()),
+        "language_fingerprint": language.fingerprint,
+        "unknown_words": list(language.unknown),
+        "tasks": [task.name for task in split.tasks],
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "threads": torch.get_num_threads(),
+    }
