@@ -45,6 +45,20 @@ class _Sources(TyperGroup):
         return command
 
 
+class _Settings(TyperCommand):
+    """Lets one --set take several KEY=VALUE, as in --set seed=1 train.epochs=2."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        follows = False
+        for argument in args:
+            if follows and "=" in argument and not argument.startswith("-") and spread[-1] != "--set":
+                spread.append("--set")
+            follows = argument == "--set" or (follows and "=" in argument and not argument.startswith("-"))
+            spread.append(argument)
+        return super().parse_args(ctx, spread)
+
+
 prepare_app = typer.Typer(cls=_Sources, no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -132,11 +146,11 @@ def describe(
         print_table(title, rows)
 
 
-@app.command()
+@app.command(cls=_Settings)
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML configuration, such as those in configs/.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE...", help="Change keys.")] = None,
     resume: Annotated[str, typer.Option(help="auto: go on after the last finished task; never: start anew.")] = "auto",
     as_json: _Json = False,
 ) -> None:

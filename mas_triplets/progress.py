@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -13,13 +14,26 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class Bar:
+    """One bar that nobody sees."""
+
+    def show(self, what: str, done: int, total: int) -> None:
+        """Show that `done` of `total` are done."""
+
+
 class Silent:
     """Progress that nobody watches: what library functions use when they are given none."""
 
     def track(self, items: Iterable[T], what: str, total: int) -> Iterator[T]:
-        """Yield the items."""
+        """Yield the items, of which there are `total`, and show how far it is."""
         del what, total
         yield from items
+
+    @contextmanager
+    def bar(self, what: str) -> Iterator[Bar]:
+        """Give a bar to be set by hand, for work that goes on elsewhere."""
+        del what
+        yield Bar()
 
     def note(self, text: str) -> None:
         """Say one line."""
@@ -35,13 +49,7 @@ class Progress(Silent):
 
     def __enter__(self) -> Self:
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
 
         self._bars = Bars(
@@ -74,6 +82,34 @@ class Progress(Silent):
             self._bars.remove_task(task)
         self.note(f"{what}: {total:,} in {time.monotonic() - started:.1f} s")
 
+    @contextmanager
+    def bar(self, what: str) -> Iterator[Bar]:
+        """Give a bar to be set by hand, for work that goes on elsewhere."""
+        bar = _RichBar(self, what)
+        try:
+            yield bar
+        finally:
+            bar.remove()
+
     def note(self, text: str) -> None:
         """Say one line above the bars."""
         self._bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+class _RichBar(Bar):
+    def __init__(self, progress: Progress, what: str) -> None:
+        self._progress, self._bars = progress, progress._bars
+        self._what = what
+        self._task = self._bars.add_task(what, total=None)
+        self._started = time.monotonic()
+
+    def show(self, what: str, done: int, total: int) -> None:
+        if what != self._what:  # another piece of work begins, and its time left is another
+            self._bars.reset(self._task, description=what, total=total)
+            self._what, self._started = what, time.monotonic()
+        self._bars.update(self._task, completed=done, total=total)
+        if done == total:
+            self._progress.note(f"{what}: {total:,} in {time.monotonic() - self._started:.1f} s")
+
+    def remove(self) -> None:
+        self._bars.remove_task(self._task)

@@ -236,7 +236,6 @@ def test_word_outside_the_vocabulary_is_encoded(words: FactIndex) -> None:
         words.search("<person, ride, hoarse>")
 
 
-@pytest.mark.xfail(reason="WordVectors.encode stops at a query none of whose words it knows", strict=False)
 def test_word_that_nothing_is_known_of_names_the_nearest(words: FactIndex) -> None:
     with pytest.raises(UserError, match=r"'hoarse' is not in the vocabulary.*did you mean 'horse'"):
         words.search("<person, ride, hoarse>")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from small_run import small_run
 
 from mas_triplets.config import make_config
 from mas_triplets.data.prepared import PreparedDataset
@@ -21,6 +22,7 @@ from mas_triplets.evaluation.html import Html
 from mas_triplets.evaluation.protocol import DIRECTIONS, GALLERIES, POLICIES, StageScores
 from mas_triplets.evaluation.report import Example, layer_importance, read_log, write_report
 from mas_triplets.evaluation.results import Scores, collect
+from mas_triplets.evaluation.run import evaluate
 from mas_triplets.facts import Fact
 from mas_triplets.files import read_json, write_json, write_text
 from mas_triplets.training.run_folder import RunFolder
@@ -66,7 +68,7 @@ def make_run(
     facts = (Fact("dog"), Fact("dog", "run"), Fact("dog", "chase", "cat"))
     dataset = cast(PreparedDataset, SimpleNamespace(name="hand-made", fingerprint=data, facts=facts))
     keys = [(d, g, p) for d in DIRECTIONS for g in GALLERIES for p in POLICIES]
-    untrained: list[float | None] = [0.0, 0.0, 0.125] + [0.0] * len(R)
+    untrained: list[float | None] = [0.0, 0.0, 0.125, *([0.0] * len(R))]
     scores: Scores = {0: {key: _scores(key, untrained[: len(R)], 0.0) for key in keys if key[2] != "kept"}}
     for stage, row in enumerate(rows, 1):
         seen = len(R) if strategy == "joint" else stage
@@ -196,6 +198,16 @@ def test_gaps_are_shown_as_gaps(tmp_path: Path, R: Matrix, strategy: str, value:
     assert "None" not in re.sub(r"<summary>The whole configuration.*?</details>", "", page)
 
 
+def test_real_run(tmp_path: Path) -> None:
+    run = small_run(tmp_path)
+    average = evaluate(run)["average"]
+    page = write_report(run).read_text()
+    assert re.findall(r'class="value">([^<]*)', page)[0] == f"{average:.3f}"
+    assert "Importance measured after task 2" in page
+    assert "Training loss" in page
+    assert_self_contained(page)
+
+
 def test_unfinished_run_says_so(tmp_path: Path) -> None:
     page = write_report(make_run(tmp_path / "run", stages=2)).read_text()
     assert "not finished: 2 of 3 tasks" in page
@@ -254,7 +266,7 @@ def test_labels_are_moved_apart() -> None:
     assert plots.spread_apart([], 0.25, 0.0, 1.0) == []
 
 
-@pytest.mark.parametrize("count", [1, 2, 12, 25])
+@pytest.mark.parametrize("count", [1, 12, 18])
 def test_many_tasks_are_drawn(count: int) -> None:
     R = [[(i + j) / (2 * count) for j in range(count)] for i in range(count)]
     names = [f"task {number + 1}" for number in range(count)]

@@ -114,6 +114,8 @@ def verdicts(subject: PlacedShape, reference: PlacedShape, size: int, zoom: int 
     hidden = (one.body & other.body).sum() / other.body.sum()
     outside = ~within(one.outline, other.filled, zoom)
     sticking_out = float(distance_to(one.outline[outside], other.outline).max()) if outside.any() else 0.0
+    beyond = ~within(other.outline, one.filled, zoom)
+    showing = float(distance_to(other.outline[beyond], one.outline).max()) if beyond.any() else 0.0
     free_of_body = not (one.filled & other.body).any() if reference.shape == "ring" else True
     is_inside = not (one.filled & ~other.filled).any() and free_of_body
     answer = {}
@@ -131,7 +133,7 @@ def verdicts(subject: PlacedShape, reference: PlacedShape, size: int, zoom: int 
         clear = depth == 0 and gap >= 1.75 * max(unit, 1.0) - SLACK if size >= 48 else gap >= 1.75 - SLACK
         answer["touching"] = FALSE if clear or depth >= 3 * unit - SLACK else UNCLEAR
     answer["inside"] = TRUE if is_inside else FALSE if sticking_out >= 2 * unit - SLACK else UNCLEAR
-    if 0.25 <= hidden <= 0.62 and sticking_out >= 2 * unit - SLACK:
+    if 0.25 <= hidden <= 0.62 and min(sticking_out, showing) >= 2 * unit - SLACK:
         answer["covering"] = TRUE
     else:
         answer["covering"] = FALSE if hidden <= 0.11 or is_inside else UNCLEAR
@@ -216,6 +218,7 @@ def ellipse(shape: str, x: float, y: float, radius: float) -> PlacedShape:
         (ellipse("circle", 24, 24, 7), ellipse("ring", 24, 24, 20), {"inside"}),
         (ellipse("circle", 24, 24, 14), ellipse("ring", 24, 24, 20), set()),
         (ellipse("circle", 30, 24, 10), ellipse("circle", 22, 24, 9), {"covering"}),
+        (ellipse("ring", 25, 24, 18), ellipse("circle", 22, 24, 14), set()),
         (ellipse("circle", 12, 12, 6), ellipse("circle", 34, 34, 6), set()),
     ],
 )

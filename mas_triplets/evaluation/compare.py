@@ -78,18 +78,18 @@ class Method:
         return self.entries[0].strategy
 
 
-def compare(runs: Sequence[RunFolder | str | Path], out: str | Path, *, title: str = "") -> dict[str, Any]:
+def compare(runs: Sequence[RunFolder | str | Path], out: str | Path | None, *, title: str = "") -> dict[str, Any]:
     """Write one HTML file that compares evaluated runs, and return its numbers as plain values.
 
     Args:
         runs: runs on the same data, split and part, or their folders.
-        out: the file to write.
+        out: the file to write; None for the numbers alone.
         title: the page's heading.
 
     Returns:
-        `runs`: one row a run (name, strategy, strength, seed and the numbers; None where not defined), the lower
+        `rows`: one a run (name, strategy, strength, seed and the numbers; None where not defined), the lower
         bound first and the upper bound last; `seeds`: where several runs differ in their seed alone, one row a method
-        with the mean and, under NAME_sd, the standard deviation of each number; `report`: the file.
+        with the mean and, under NAME_sd, the standard deviation of each number; `report`: the file, or None.
 
     Raises:
         UserError: no run, one given twice, one not evaluated or not finished, or runs whose numbers cannot be compared.
@@ -101,9 +101,10 @@ def compare(runs: Sequence[RunFolder | str | Path], out: str | Path, *, title: s
     by_entry = {id(entry): row for entry, row in zip(entries, rows, strict=True)}
     seeds = [_seed_row(method, [by_entry[id(entry)] for entry in method.entries]) for method in methods]
     several = any(row["runs"] > 1 for row in seeds)
-    text = _page(title or "Methods compared", entries, rows, methods, seeds if several else [])
-    html.write_page(Path(out), text)
-    return {"runs": rows, "seeds": seeds if several else [], "report": str(out)}
+    seeds = seeds if several else []
+    if out is not None:
+        html.write_page(Path(out), _page(title or "Methods compared", entries, rows, methods, seeds))
+    return {"rows": rows, "seeds": seeds, "report": None if out is None else str(out)}
 
 
 def _entries(runs: Sequence[RunFolder | str | Path]) -> list[Entry]:
@@ -316,14 +317,14 @@ def _named(name: str, strategy: str) -> Content:
 def _best(rows: Iterable[Mapping[str, Any]]) -> set[tuple[int, str]]:
     """Return (id of the row, column) of what is best, equal as shown with three decimals counting as equal.
 
-    Joint training is left out, and so is a column in which only one row has a number.
+    Joint training is left out, and so is a column in which all numbers are equal.
     """
     found = set()
     for name, better in COLUMNS.items():
         values = [
             (id(row), round(row[name], 3)) for row in rows if row["strategy"] != "joint" and row[name] is not None
         ]
-        if len(values) > 1:
+        if len({value for _, value in values}) > 1:
             top = better(value for _, value in values)
             found |= {(row, name) for row, value in values if value == top}
     return found

@@ -195,7 +195,9 @@ letter-spacing:-.02em;font-variant-numeric:tabular-nums}
 border-bottom:1px solid var(--line)}
 .terms dt{font-weight:650;overflow-wrap:anywhere}
 .terms dd{margin:0;max-width:46rem}
-.scroll{overflow-x:auto;margin:.9rem 0;max-width:100%}
+.scroll{overflow-x:auto;margin:.9rem 0;max-width:100%;
+background:linear-gradient(to left,#fff 45%,#fff0) right/2.6rem 100% no-repeat local,
+linear-gradient(to left,#1b1f2438,#1b1f2400) right/.9rem 100% no-repeat scroll}
 .scroll:focus-visible{outline:2px solid var(--blue)}
 table{border-collapse:collapse;font-size:.92rem;line-height:1.4;font-variant-numeric:tabular-nums}
 caption{padding:0 0 .5rem;text-align:left;color:var(--soft);max-width:46rem}
@@ -224,7 +226,8 @@ details{margin:.7rem 0;border-top:1px solid var(--line);border-bottom:1px solid 
 details+details{border-top:0;margin-top:-.7rem}
 summary{padding:.45rem 0;cursor:pointer;font-weight:600}
 footer{margin-top:3rem;padding-top:1rem;border-top:1px solid var(--line);color:var(--soft);font-size:.85rem}
-@media(max-width:34rem){body{padding:1.2rem 1rem 3rem}.terms div{grid-template-columns:1fr}th,td{padding:.34rem .6rem}
+@media(max-width:34rem){body{padding:1.2rem 1rem 3rem}.facts{grid-template-columns:1fr 1fr}
+.small figure{max-width:19rem}.terms div{grid-template-columns:1fr}th,td{padding:.34rem .6rem}
 .card .value{font-size:2.1rem}}
 @media print{body{max-width:none;padding:0;font-size:11pt}nav{display:none}
 figure,.card,tr{break-inside:avoid}.scroll{overflow:visible}}

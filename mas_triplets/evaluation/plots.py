@@ -29,7 +29,7 @@ INK, SOFT, LINE = "#1b1f24", "#57606a", "#d8dee4"
 _COLOURS = ("#0b4f95", "#b3400a", "#1a7f37", "#8250a8", "#8a6d00", "#0e7c86", "#a8326b", "#57606a")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<")
 _DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (6, 2, 1.5, 2)), (0, (1.5, 1.5)), (0, (9, 2, 3, 2)))
-_WIDTH, _FONT = 520, 11.0
+_WIDTH, _FONT = 460, 11.0
 _SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "mas-triplets",
@@ -125,14 +125,16 @@ def heat_map(R: Matrix, tasks: Sequence[str], *, title: str, scale: float | None
                 if value is None:
                     continue
                 part = min(max(value / scale, 0.0), 1.0)
-                axes.fill((j, j + 1, j + 1, j), (i, i, i + 1, i + 1), color=colours(part), edgecolor="white")
+                paint = colours(part)
+                axes.fill((j, j + 1, j + 1, j), (i, i, i + 1, i + 1), facecolor=paint, edgecolor="white")
                 weight = "bold" if j == i else "normal"
-                colour = "white" if part > 0.5 else INK
+                colour = _readable_on(paint[:3])
                 style: Any = {"ha": "center", "va": "center", "fontsize": size, "color": colour, "weight": weight}
                 axes.text(j + 0.5, i + 0.5, _short_number(value, cell), in_layout=False, **style)
         if sum(any(value is not None for value in row) for row in R) > 1:
             stairs = [(x, y) for i in range(count) for x, y in ((i, i), (i + 1, i))] + [(count, count)]
-            axes.plot(*zip(*stairs, strict=True), color=INK, linewidth=1.6, clip_on=False)
+            for colour, thick in (("white", 4.0), (INK, 1.6)):  # seen on dark cells, too
+                axes.plot(*zip(*stairs, strict=True), color=colour, linewidth=thick, clip_on=False)
         ticks = [position + 0.5 for position in range(count)]
         axes.set_xticks(ticks, [str(number + 1) for number in range(count)])
         axes.set_yticks(ticks, [str(number + 1) for number in range(count)])
@@ -170,7 +172,8 @@ def task_curves(R: Matrix, tasks: Sequence[str], *, title: str, unit: str) -> Ht
             column = [row[j] for row in R]
             axes.plot(steps[: j + 1], _gaps(column[: j + 1]), color=colour, linestyle=":", linewidth=1.0)
             axes.plot(steps[j:], _gaps(column[j:]), color=colour, linestyle=dash, marker=marker)
-            labels.append((column, f"{j + 1} {_shortened(tasks[j], 16)}", colour))
+            name = tasks[j] if tasks[j] == f"task {j + 1}" else f"{j + 1} {_shortened(tasks[j], 16)}"
+            labels.append((column, name, colour))
         if count > 1:
             mean = mean_of_seen(R)
             axes.plot(steps, _gaps(mean), color=INK, linewidth=3.0, zorder=1.5)
@@ -258,7 +261,7 @@ def importance_bars(layers: Sequence[LayerImportance], *, title: str) -> Html:
             axes.plot(most, place, "d", color=INK, fillstyle="none", markersize=5.5)
         axes.axvline(1, color=INK, linewidth=1)
         axes.set_yticks(range(len(layers)), [_shortened(layer.name, 30, keep="end") for layer in layers])
-        axes.set(title=title, xlabel="importance, times the mean over all parameters (log scale)")
+        axes.set(title=title, xlabel="times the mean over all parameters (log scale)")
         axes.set(ylim=(len(layers) - 0.4, -0.6), xlim=(floor, max(top, 1.0) * 1.6))
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
@@ -282,8 +285,9 @@ def importance_by_task(names: Sequence[str], means: Matrix, *, title: str) -> Ht
                 if value is None:
                     continue
                 part = (math.log10(value) - low) / (high - low or 1.0) if value > 0 else 0.0
-                axes.fill((j, j + 1, j + 1, j), (i, i, i + 1, i + 1), color=str(0.97 - 0.75 * part), edgecolor="white")
-                colour = "white" if part > 0.5 else INK
+                grey = 0.97 - 0.75 * part
+                axes.fill((j, j + 1, j + 1, j), (i, i, i + 1, i + 1), facecolor=str(grey), edgecolor="white")
+                colour = _readable_on((grey, grey, grey))
                 text = f"{value:.2g}" if cell > 22 else ""
                 axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=9, color=colour, in_layout=False)
         axes.set_xticks([j + 0.5 for j in range(count)], [str(j + 1) for j in range(count)])
@@ -389,6 +393,12 @@ def _style(number: int) -> tuple[str, str, Any]:
     return _COLOURS[number % 8], _MARKERS[number % 9], _DASHES[number % 5]
 
 
+def _readable_on(paint: Sequence[float]) -> str:
+    """Return white or ink, whichever has more contrast on a colour (relative luminance of WCAG 2, gamma 2.2)."""
+    luminance = sum(weight * part**2.2 for weight, part in zip((0.2126, 0.7152, 0.0722), paint, strict=True))
+    return "white" if luminance < 0.2 else INK
+
+
 def _plain(value: float, place: object) -> str:
     """Return the text of a tick on a log axis: 0.01, 1, 100."""
     del place
@@ -431,7 +441,7 @@ def _end_labels(axes: Axes, labels: Sequence[tuple[Row, str, str]]) -> None:
         if any(value is not None for value in values)
     )
     gap = (high - low) * min(0.058, 0.98 / max(1, len(ends)))
-    places = spread_apart([value for value, _, _ in ends], gap, low, high)
+    places = spread_apart([value for value, _, _ in ends], gap, low, high - gap / 2)
     for (value, label, colour), place in zip(ends, places, strict=True):
         axes.annotate(
             f"{label}  {value:.3f}",

@@ -68,7 +68,7 @@ def write_report(run: RunFolder | str | Path, out: Path | None = None, examples:
     version = run.record.get("versions", {}).get("mas-triplets", "")
     tasks = "1 task" if len(about["tasks"]) == 1 else f"{len(about['tasks'])} tasks"
     page = html.page(
-        f"{run.path.resolve().name}: {about['strategy']}",
+        run.path.resolve().name,
         f"{about['strategy']}{strength}, seed {about['seed']}, {tasks} of {about['data']}, measured on {about['part']}",
         [(anchor, title) for anchor, title, _ in parts],
         _unfinished(run, results),
@@ -202,30 +202,31 @@ def _about(run: RunFolder, results: Mapping[str, Any]) -> Html:
 def _matrix_section(results: Mapping[str, Any]) -> Html:
     tasks, own, one = results["run"]["tasks"], own_task_map(results), all_facts_map(results)
     scale = max((value for found in (own, one) for row in found["R"] for value in row if value is not None), default=1)
+    several = sum(any(value is not None for value in row) for row in own["R"]) > 1  # of one stage there is no curve
+    figures = []
+    for R, title, below, beside in (
+        (
+            own["R"],
+            "Own-task mAP",
+            "Each task's facts over its own pictures. Row: after learning that task; column: asked about that task. "
+            "Right of the line: tasks not learnt yet. Down a column one sees forgetting.",
+            "Dotted: before the task was learnt.",
+        ),
+        (
+            one["R"],
+            "mAP in one gallery of all tasks so far",
+            "The column's facts over the pictures of every task learnt so far: harder with each task.",
+            "Falls both by forgetting and because there are more pictures to tell apart.",
+        ),
+    ):
+        figures.append(html.figure(plots.heat_map(R, tasks, title=title, scale=scale), below))
+        if several:
+            figures.append(html.figure(plots.task_curves(R, tasks, title=title, unit="mAP (0 to 1)"), beside))
     head = ["", "task", "own-task mAP at the end", "when learnt", "best before the end"]
-    names = html.table(head, [_task_rows(own, tasks)], text_columns=2)
     return html.join(
         (
-            html.grid(
-                html.figure(
-                    plots.heat_map(own["R"], tasks, title="Own-task mAP", scale=scale),
-                    "Each task's facts over its own pictures. Row: after learning that task; column: asked about that "
-                    "task. Right of the line: tasks not learnt yet. Down a column one sees forgetting.",
-                ),
-                html.figure(
-                    plots.task_curves(own["R"], tasks, title="Own-task mAP of each task", unit="mAP (0 to 1)"),
-                    "Dotted: before the task was learnt.",
-                ),
-                html.figure(
-                    plots.heat_map(one["R"], tasks, title="mAP in one gallery of all tasks so far", scale=scale),
-                    "The column's facts over the pictures of every task learnt so far: harder with each task.",
-                ),
-                html.figure(
-                    plots.task_curves(one["R"], tasks, title="mAP of each task in one gallery", unit="mAP (0 to 1)"),
-                    "Falls both by forgetting and because there are more pictures to tell apart.",
-                ),
-            ),
-            names,
+            html.grid(*figures),
+            html.table(head, [_task_rows(own, tasks)], text_columns=2),
             html.details(
                 "Both matrices as numbers",
                 _numbers(own["R"], "Own-task mAP; row: after learning task, column: score on task."),
@@ -308,7 +309,7 @@ def _importance_section(run: RunFolder) -> Html | None:
     if not stages:
         return None
     last = max(stages)
-    bars = plots.importance_bars(stages[last], title=f"Importance by layer, measured after task {last}")
+    bars = plots.importance_bars(stages[last], title=f"Importance measured after task {last}")
     figures = [
         html.figure(
             bars,
@@ -322,7 +323,7 @@ def _importance_section(run: RunFolder) -> Html | None:
         means = [[found.get(name) for found in by_stage] for name in names]
         figures.append(
             html.figure(
-                plots.importance_by_task(names, means, title="Mean importance of each layer, task by task"),
+                plots.importance_by_task(names, means, title="Mean importance, task by task"),
                 "Times the mean over all parameters after that task; darker is more important.",
             )
         )

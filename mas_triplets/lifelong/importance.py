@@ -26,9 +26,9 @@ from mas_triplets.lifelong.per_sample_batches import (
     size_of,
     two_different,
 )
+from mas_triplets.lifelong.per_sample_calls import real
 from mas_triplets.lifelong.per_sample_fallback import ordinary_gradients
 from mas_triplets.lifelong.per_sample_gradients import Statistic, of
-from mas_triplets.lifelong.per_sample_rules import real
 from mas_triplets.lifelong.per_sample_state import undisturbed
 
 Mode = Literal["exact", "batched"]

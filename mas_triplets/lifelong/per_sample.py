@@ -37,6 +37,8 @@ from mas_triplets.lifelong.per_sample_batches import (
     size_of,
     two_different,
 )
+from mas_triplets.lifelong.per_sample_calls import real
+from mas_triplets.lifelong.per_sample_capture import Capture
 from mas_triplets.lifelong.per_sample_fallback import Fallback, Objective, Wrapped, agree, ordinary_gradients
 from mas_triplets.lifelong.per_sample_gradients import (
     CACHE_BYTES,
@@ -47,9 +49,8 @@ from mas_triplets.lifelong.per_sample_gradients import (
     of,
 )
 from mas_triplets.lifelong.per_sample_knowledge import Knowledge, Learnt
-from mas_triplets.lifelong.per_sample_rules import real
 from mas_triplets.lifelong.per_sample_state import frozen, undisturbed
-from mas_triplets.lifelong.per_sample_tape import SHARED, Capture, Layouts, Recorder, layout_of
+from mas_triplets.lifelong.per_sample_tape import SHARED, Layouts, Recorder, layout_of
 
 Progress = Callable[[int], None]
 # Looks at the objective of every sample of the first batch, and may refuse: (model, output, batch, objectives).
@@ -170,8 +171,9 @@ class _Run:
         self.wrapped = Wrapped(model, output, objective)
         self.fallback = Fallback(self.wrapped, parameters, statistic, limit)
         self.totals = self.fallback.zeros(parameters)
+        self.constants = list(model.buffers())
         self.samples = 0
-        self.workspace = Workspace()
+        self.workspace = Workspace.on(self.device)
         self.learnt: Learnt | None = None  # until two samples have been compared
         self.took_part: set[str] = set()
 
@@ -212,9 +214,9 @@ class _Run:
         while True:
             alone = []
             for index in (0, 1):
-                with Recorder(self.parameters, layouts) as recorder:
+                with Recorder(self.parameters, self.constants, layouts) as recorder:
                     alone.append((self.wrapped(select(pair, slice(index, index + 1))), recorder.results))
-            with Recorder(self.parameters, layouts) as together:
+            with Recorder(self.parameters, self.constants, layouts) as together:
                 values = self.wrapped(pair)
             if not reference:
                 reference, took_part = self._reference(values)
@@ -235,9 +237,7 @@ class _Run:
         excluded = frozenset(
             name
             for name in self.parameters
-            if name in uncovered
-            or not independent
-            or not agree(ours[name], reference[name], scales.get(name, 0.0))
+            if name in uncovered or not independent or not agree(ours[name], reference[name], scales.get(name, 0.0))
         )
         return dataclasses.replace(learnt, excluded=excluded)
 
@@ -271,7 +271,7 @@ class _Run:
 
         with frozen(list(self.parameters.values())):
             capture = Capture(
-                self.parameters, learnt.layouts, size_of(batch), learnt.excluded, deliver, scales
+                self.parameters, self.constants, learnt.layouts, size_of(batch), learnt.excluded, deliver, scales
             )
             with capture:
                 values = self.wrapped(batch)

@@ -22,8 +22,9 @@ from mas_triplets.lifelong.per_sample_batches import (
     tensors_in,
     two_different,
 )
+from mas_triplets.lifelong.per_sample_calls import real
 from mas_triplets.lifelong.per_sample_gradients import Statistic, chunks, of
-from mas_triplets.lifelong.per_sample_rules import real
+from mas_triplets.lifelong.per_sample_state import frozen
 
 Objective = Callable[[Tensor, Batch], Tensor]
 
@@ -47,9 +48,7 @@ def ordinary_gradients(
     wanted = list(names)
     if not objective.requires_grad:
         return dict.fromkeys(wanted)
-    found = torch.autograd.grad(
-        objective, [parameters[name] for name in wanted], allow_unused=True, retain_graph=keep
-    )
+    found = torch.autograd.grad(objective, [parameters[name] for name in wanted], allow_unused=True, retain_graph=keep)
     dense = (None if g is None else g.to_dense() if g.is_sparse else g for g in found)
     return dict(zip(wanted, dense, strict=True))
 
@@ -77,9 +76,7 @@ class Fallback:
         limit: bytes that per-sample gradients may take at a time.
     """
 
-    def __init__(
-        self, wrapped: Wrapped, parameters: dict[str, Tensor], statistic: Statistic, limit: int
-    ) -> None:
+    def __init__(self, wrapped: Wrapped, parameters: dict[str, Tensor], statistic: Statistic, limit: int) -> None:
         self.wrapped, self.parameters, self.statistic, self.limit = wrapped, parameters, statistic, limit
         self.verified: set[str] = set()  # vmap gave what ordinary gradients give
         self.refused: set[str] = set()  # vmap failed or disagreed
@@ -140,15 +137,15 @@ class Fallback:
             # the template keeps the batch's own size, so that `_along` picks the same tensors as in `select`
             template = batch
             mapped = [tensor[part] for tensor in tensors_in(batch) if _along(tensor, size)]
-            gradients = torch.func.vmap(
+            mapped_gradient = torch.func.vmap(
                 torch.func.grad(objective), in_dims=(None, *[0] * len(mapped)), randomness="different"
-            )(values, *mapped)
+            )
+            with frozen(list(self.parameters.values())):  # or a graph for the others would be kept as well
+                gradients = mapped_gradient(values, *mapped)
             for name in names:
                 totals[name] += of(real(gradients[f"model.{name}"]), self.statistic).sum(0)
 
-    def add_by_loop(
-        self, totals: dict[str, Tensor], batch: Batch, names: Collection[str]
-    ) -> tuple[set[str], Tensor]:
+    def add_by_loop(self, totals: dict[str, Tensor], batch: Batch, names: Collection[str]) -> tuple[set[str], Tensor]:
         """Add one sample at a time by ordinary backward passes; return who took part, and the objectives."""
         took_part: set[str] = set()
         values = []

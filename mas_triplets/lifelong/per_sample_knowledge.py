@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import types
 import weakref
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,22 +69,30 @@ def _code(function: Any) -> Any:
 
 
 def _structure(model: nn.Module) -> Hashable:
-    """Return what the forward depends on: classes, their forwards, plain settings, parameters, hooks."""
+    """Return what the forward's code depends on: classes, their forwards, parameters, hooks, plain settings.
+
+    The settings of PyTorch's own layers are left out: all that these do is seen as it happens.
+    """
     return tuple(
         (
-            name,
             type(module),
             type(module).forward,
-            # plain settings, a forward put on the instance, hooks: by value or by identity
-            tuple((key, _setting(value)) for key, value in module.__dict__.items() if key != "training"),
-            tuple(
-                (key, None if p is None else (id(p), p.shape, p.dtype, p.device, p.requires_grad))
-                for key, p in module._parameters.items()
-            ),
-            tuple((key, None if b is None else (b.shape, b.dtype)) for key, b in module._buffers.items()),
+            tuple(map(id, module._parameters.values())),
+            tuple(map(id, (*module._forward_hooks.values(), *module._forward_pre_hooks.values()))),
+            () if _is_plain_layer(module) else tuple(_setting(value) for value in _settings(module)),
         )
-        for name, module in model.named_modules(remove_duplicate=False)
-    )
+        for module in model.modules()
+    ) + tuple((name, p.shape, p.dtype, p.requires_grad) for name, p in model.named_parameters())
+
+
+def _is_plain_layer(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("torch.nn.modules.") and "forward" not in module.__dict__
+
+
+def _settings(module: nn.Module) -> Iterator[Any]:
+    for key, value in module.__dict__.items():
+        if key not in ("training", "_parameters", "_buffers", "_modules"):
+            yield value
 
 
 def _setting(value: Any) -> Hashable:

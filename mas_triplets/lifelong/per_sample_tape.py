@@ -6,14 +6,14 @@ would miss those. What the mode cannot see (compiled code, some custom autograd 
 with ordinary gradients in `per_sample.py`.
 
 Two modes share the bookkeeping. `Recorder` runs on single samples and on a pair, and only notes results; comparing
-them tells the layout of each call. `Capture` runs on whole batches and gathers per-sample gradients.
+them tells the layout of each call. `Capture` (per_sample_capture.py) runs on whole batches and gathers gradients.
 """
 
 from __future__ import annotations
 
 import types
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from typing_extensions import override
 
-from mas_triplets.lifelong.per_sample_gradients import Derived, Gradients
-from mas_triplets.lifelong.per_sample_rules import RULES, Call, Layout, RepeatCall
+from mas_triplets.lifelong.per_sample_calls import Call, Layout
+from mas_triplets.lifelong.per_sample_rules import RULES, RepeatCall
 
 # A call: function, parameters that went in, and its how-manieth occurrence with these in one forward.
 Key = tuple[str, tuple[str, ...], int]
@@ -87,10 +88,17 @@ def replaced(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 class Watch(TorchFunctionMode):
-    """Follow parameters through a forward pass; subclasses say what to do at a call."""
+    """Follow parameters through a forward pass; subclasses say what to do at a call.
 
-    def __init__(self, parameters: dict[str, Tensor], layouts: Layouts) -> None:
+    Args:
+        parameters: name -> parameter, those wanted.
+        constants: tensors that are the same for every sample: the model's buffers.
+        layouts: of the calls, as far as known.
+    """
+
+    def __init__(self, parameters: dict[str, Tensor], constants: Iterable[Tensor], layouts: Layouts) -> None:
         super().__init__()
+        self.constants = {id(tensor): tensor for tensor in constants}
         self.layouts = layouts
         self.tracked = {id(tensor): Tracked(tensor, (name,)) for name, tensor in parameters.items()}
         self.seen: Counter[tuple[str, tuple[str, ...]]] = Counter()
@@ -102,11 +110,14 @@ class Watch(TorchFunctionMode):
         tensors = list(tensors_of((args, kwargs)))
         used = [self.tracked[id(tensor)] for tensor in tensors if id(tensor) in self.tracked]
         if not used or not torch.is_grad_enabled():
-            return func(*args, **kwargs)
+            result = func(*args, **kwargs)
+            if tensors and all(id(tensor) in self.constants for tensor in tensors):  # a part of a buffer
+                self.constants.update((id(tensor), tensor) for tensor in tensors_of(result))
+            return result
         if func in COMPOSITE:
             with self:
                 return COMPOSITE[func](*args, **kwargs)
-        alone = len(used) == len(tensors)
+        alone = all(id(tensor) in self.tracked or id(tensor) in self.constants for tensor in tensors)
         call = self._bind(func, args, kwargs)
         if call is None or (alone and not isinstance(call, RepeatCall)):
             if alone:
@@ -138,9 +149,7 @@ class Watch(TorchFunctionMode):
         """Run a function that mixes parameters with samples in a way that no rule covers."""
         raise NotImplementedError
 
-    def known(
-        self, func: Callable[..., Any], args: Any, kwargs: Any, used: list[Tracked], call: Call, key: Key
-    ) -> Any:
+    def known(self, func: Callable[..., Any], args: Any, kwargs: Any, used: list[Tracked], call: Call, key: Key) -> Any:
         """Run a function that a rule covers."""
         raise NotImplementedError
 
@@ -148,10 +157,11 @@ class Watch(TorchFunctionMode):
 class Recorder(Watch):
     """Note the results of the calls that rules cover. The forward is untouched and can be differentiated."""
 
-    def __init__(self, parameters: dict[str, Tensor], layouts: Layouts) -> None:
-        super().__init__(parameters, layouts)
+    def __init__(self, parameters: dict[str, Tensor], constants: Iterable[Tensor], layouts: Layouts) -> None:
+        super().__init__(parameters, constants, layouts)
         self.results: dict[Key, Tensor] = {}
 
+    @override
     def derive(self, func: Callable[..., Any], args: Any, kwargs: Any, used: list[Tracked]) -> Any:
         result = func(*args, **kwargs)
         names = tuple(dict.fromkeys(name for tracked in used for name in tracked.names))
@@ -160,12 +170,12 @@ class Recorder(Watch):
                 self.tracked[id(tensor)] = Tracked(tensor, names)
         return result
 
+    @override
     def unknown(self, func: Callable[..., Any], args: Any, kwargs: Any, used: list[Tracked]) -> Any:
         return func(*args, **kwargs)
 
-    def known(
-        self, func: Callable[..., Any], args: Any, kwargs: Any, used: list[Tracked], call: Call, key: Key
-    ) -> Any:
+    @override
+    def known(self, func: Callable[..., Any], args: Any, kwargs: Any, used: list[Tracked], call: Call, key: Key) -> Any:
         result = func(*args, **kwargs)
         self.results[key] = result.detach().clone()  # a copy: an in-place ReLU may follow
         return result
@@ -198,141 +208,3 @@ def layout_of(first: Tensor | None, second: Tensor | None, pair: Tensor) -> Layo
         if rows is not None and all(close(single, row) for single, row in zip(singles, rows, strict=True)):
             fitting.append(layout)
     return fitting[0] if len(fitting) == 1 else None
-
-
-class _Pass(torch.autograd.Function):
-    """Join a tensor that no gradient would reach (the first layer's output) to the graph, without a copy."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, anchor: Tensor) -> Tensor:
-        ctx.mark_dirty(value)
-        return value
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        return None, gradients[0].new_zeros(())
-
-
-class Capture(Watch):
-    """Gather the per-sample gradients of a batch. Parameters must not require gradients (`frozen`).
-
-    Args:
-        parameters: name -> parameter, those wanted.
-        layouts: of every call, as `layout_of` told.
-        samples: the batch's.
-        excluded: names that go another way whatever is seen.
-        deliver: takes the gradients of a parameter with a single use as soon as they exist, inside the
-            backward pass, so that little is kept. All others are in `pending` afterwards.
-        scales: also measure the scale of rounding errors.
-    """
-
-    def __init__(
-        self,
-        parameters: dict[str, Tensor],
-        layouts: Layouts,
-        samples: int,
-        excluded: Collection[str],
-        deliver: Callable[[str, Gradients], None],
-        scales: bool = False,
-    ) -> None:
-        super().__init__(parameters, layouts)
-        self.samples, self.deliver, self.scales = samples, deliver, scales
-        self.uncovered = set(excluded)
-        self.uses: Counter[str] = Counter()
-        self.pending: defaultdict[str, list[Gradients]] = defaultdict(list)
-        device = next(iter(parameters.values())).device
-        self.anchor = torch.zeros((), device=device, requires_grad=True)
-        self.leaves: dict[str, Tensor] = {}
-        self.parameters = parameters
-
-    def _graph_of(self, tensor: Tensor) -> Tensor:
-        tracked = self.tracked.get(id(tensor))
-        if tracked is None:
-            return tensor.detach()
-        if tracked.graph is not None:
-            return tracked.graph
-        name = tracked.names[0]
-        if name not in self.leaves:
-            self.leaves[name] = self.parameters[name].detach().requires_grad_()
-        return self.leaves[name]
-
-    def derive(self, func: Callable[..., Any], args: Any, kwargs: Any, used: list[Tracked]) -> Any:
-        name = getattr(func, "__name__", "")
-        if name.endswith("_") and not name.startswith("__"):  # in place
-            return self.unknown(func, args, kwargs, used)
-        graph = func(*replaced(args, self._graph_of), **replaced(kwargs, self._graph_of))
-        names = tuple(dict.fromkeys(name for tracked in used for name in tracked.names))
-
-        def track(tensor: Tensor) -> Tensor:
-            if not tensor.requires_grad:  # detached, or not differentiable: no gradient goes this way
-                return tensor
-            value = tensor.detach()
-            self.tracked[id(value)] = Tracked(value, names, tensor)
-            return value
-
-        return replaced(graph, track)
-
-    def unknown(self, func: Callable[..., Any], args: Any, kwargs: Any, used: list[Tracked]) -> Any:
-        self.uncovered.update(name for tracked in used for name in tracked.names)
-        return func(*args, **kwargs)
-
-    def known(
-        self, func: Callable[..., Any], args: Any, kwargs: Any, used: list[Tracked], call: Call, key: Key
-    ) -> Any:
-        layout = self.layouts.get(key)
-        if not isinstance(layout, Layout):
-            return self.unknown(func, args, kwargs, used)
-        roles = {
-            role: self.tracked[id(tensor)]
-            for role, tensor in call.parameters().items()
-            if tensor is not None and id(tensor) in self.tracked
-        }
-        taken = {id(tracked.value) for tracked in roles.values()}
-        # a parameter in another place (as the input of a layer) is not what the rule is about
-        beside = [tracked for tracked in used if id(tracked.value) not in taken]
-        self.uncovered.update(name for tracked in beside for name in tracked.names)
-        result: Tensor = func(*args, **kwargs)
-        if isinstance(call, RepeatCall):
-            result = result.clone()  # a view of the parameter cannot join the graph
-        if not result.requires_grad:
-            result = _Pass.apply(result, self.anchor)
-        for tracked in roles.values():
-            for name in tracked.names:
-                self.uses[name] += 1
-        versions = [tensor._version for tensor in call.saved()]
-
-        def arrived(delta: Tensor) -> None:
-            self._receive(call, roles, versions, layout, delta)
-
-        result.register_hook(arrived)
-        return result
-
-    def _receive(
-        self, call: Call, roles: dict[str, Tracked], versions: list[int], layout: Layout, delta: Tensor
-    ) -> None:
-        """Turn the gradient of a call's output into per-sample gradients of its parameters."""
-        changed = [tensor._version for tensor in call.saved()] != versions
-        for role, tracked in roles.items():
-            if self.uncovered.issuperset(tracked.names):
-                continue
-            gradients = None if changed else call.gradients(role, delta, layout, self.samples)
-            if gradients is None:
-                self.uncovered.update(tracked.names)
-                continue
-            if self.scales:
-                gradients.scale = _scale(call, delta)
-            if tracked.graph is None and self.uses[tracked.names[0]] == 1:
-                self.deliver(tracked.names[0], gradients)
-                continue
-            for name in tracked.names:
-                self.pending[name].append(
-                    gradients
-                    if tracked.graph is None
-                    else Derived(gradients, tracked.graph, self.leaves[name])
-                )
-
-
-def _scale(call: Call, delta: Tensor) -> float:
-    """Return the size that a sum of products with `delta` would have without cancellation, at most."""
-    inputs = [float(tensor.float().norm()) for tensor in call.saved() if tensor.is_floating_point()]
-    return float(delta.float().norm()) * max([*inputs, delta.numel() ** 0.5])

@@ -48,13 +48,18 @@ class LanguageTable:
         """Encode a vocabulary of at least two distinct texts.
 
         Raises:
-            UserError: fewer than two texts: nothing is left of one that is centred on itself.
+            UserError: the encoder knows none of them, or there are fewer than two: nothing is left of one that is
+                centred on itself.
         """
         if len(words) < 2:
             raise UserError(
                 f"a vocabulary of {len(words)} text cannot be embedded: a data set needs at least two words"
             )
         raw, unknown = encoder.encode(words)
+        if encoder.makes_up:
+            unknown = []
+        elif len(unknown) == len(words):
+            raise UserError(f"{encoder.name} knows none of the words, such as {', '.join(words[:3])}: take another text encoder")
         centre = raw.mean(0)
         return cls(tuple(words), _unit(raw - centre), torch.from_numpy(centre), encoder, tuple(unknown))
 

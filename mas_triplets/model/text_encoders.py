@@ -15,12 +15,19 @@ from mas_triplets.errors import UserError, unknown
 
 Vectors = npt.NDArray[np.float32]
 _BATCH = 256
+_NOTHING_KNOWN = 50  # numbers of a made-up vector where no word of all is known
 
 
 class TextEncoder(Protocol):
-    """What turns texts into vectors."""
+    """What turns texts into vectors.
+
+    Attributes:
+        name: what it is called in files and messages.
+        makes_up: whether all its vectors are made up on purpose.
+    """
 
     name: str
+    makes_up: bool
 
     def encode(self, texts: Sequence[str]) -> tuple[Vectors, list[str]]:
         """Return (N, numbers) vectors and the texts it knows nothing of, whose vectors are made up."""
@@ -36,13 +43,15 @@ def _made_up(text: str, dim: int) -> Vectors:
 class RandomVectors:
     """A fixed random vector for each text: what is left when language carries no meaning. A control."""
 
+    makes_up = True
+
     def __init__(self, config: TextEncoderConfig) -> None:
         self.name = f"random-{config.dim}"
         self._dim = config.dim
 
     def encode(self, texts: Sequence[str]) -> tuple[Vectors, list[str]]:
-        """Return (N, dim) vectors; no text is unknown."""
-        return np.stack([_made_up(text, self._dim) for text in texts]), []
+        """Return (N, dim) vectors; every text is unknown."""
+        return np.stack([_made_up(text, self._dim) for text in texts]), list(texts)
 
 
 class WordVectors:
@@ -51,6 +60,8 @@ class WordVectors:
     The packaged ones (extra `offline`) are GloVe 6B of 50 numbers, read by memory map; a file has one word a line,
     followed by its numbers, separated by spaces. Of a file, only the words asked for are kept.
     """
+
+    makes_up = False
 
     def __init__(self, config: TextEncoderConfig) -> None:
         self._path = config.path
@@ -61,12 +72,8 @@ class WordVectors:
         words = {text: text.replace("-", " ").split() for text in texts}
         wanted = {word for parts in words.values() for word in parts}
         known = self._packaged(wanted) if self._path is None else _read_word_vectors(self._path, wanted)
-        if not known:
-            raise UserError(
-                f"the word vectors {self.name} know none of the words, such as {', '.join(sorted(wanted)[:3])}"
-            )
-        dim = len(next(iter(known.values())))
-        scale = float(np.mean([np.linalg.norm(vector) for vector in known.values()])) / dim**0.5
+        dim = len(next(iter(known.values()), np.zeros(_NOTHING_KNOWN)))
+        scale = float(np.mean([np.linalg.norm(vector) for vector in known.values()])) / dim**0.5 if known else 1.0
         rows, missing = [], []
         for text in texts:
             found = [known[word] for word in words[text] if word in known]
@@ -115,6 +122,8 @@ def _read_word_vectors(path: Path, wanted: set[str]) -> dict[str, Vectors]:
 
 class SentenceEncoder:
     """MiniLM: the mean of a sentence encoder's last hidden states over the tokens (384 numbers), from a folder."""
+
+    makes_up = False
 
     def __init__(self, config: TextEncoderConfig) -> None:
         if config.path is None:

@@ -54,7 +54,7 @@ def card_text(options: SceneOptions) -> str:
         f"| a point of the subject is {r.OUTSIDE:.1%} of the side outside, or further |",
         "| covering "
         f"| the subject lies over the reference, hides {r.HIDDEN[0]:.0%} to {r.HIDDEN[1]:.0%} of its body, and "
-        f"reaches {r.OUTSIDE:.1%} of the side or more out of its outline "
+        f"each reaches {r.OUTSIDE:.1%} of the side or more out of the other's outline "
         f"| it hides at most {r.HIDDEN_FALSE:.0%}, or is inside |",
         "",
     ]

@@ -41,7 +41,8 @@ HIDDEN = (0.28, 0.58)
 HIDDEN_FALSE = 0.08
 """A subject that hides less than this does not cover."""
 OUTSIDE = 2.0 / 48
-"""A subject of which any point is this far outside the reference's outline is not inside."""
+"""A subject of which any point is this far outside the reference's outline is not inside; a subject that covers
+reaches this far out of the reference's outline, and the reference this far out of the subject's."""
 AXES = {"above": (0.0, -1.0), "below": (0.0, 1.0), "left of": (-1.0, 0.0), "right of": (1.0, 0.0)}
 """Where the subject lies as seen from the reference; y goes down."""
 
@@ -120,10 +121,11 @@ def states(subject: Objects, reference: Objects, size: int) -> tuple[NDArray[np.
     Returns:
         states (n, relations) in the order of `RELATIONS`, and the hidden shares (n,).
     """
-    between = gap(subject, reference)
-    hidden = hidden_share(subject, reference)
     points = subject.outline()
-    sticks_out = reference.distance(points, filled=True).max(axis=1)
+    there, back = reference.distance(points, filled=True), subject.distance(reference.outline(), filled=True)
+    between = np.minimum(there.min(axis=1), back.min(axis=1))
+    sticks_out, shows = there.max(axis=1), back.max(axis=1)
+    hidden = hidden_share(subject, reference)
     in_hole = np.where(
         reference.shape == SHAPE_ID["ring"], reference.distance(points, filled=False).min(axis=1), np.inf
     )
@@ -145,7 +147,8 @@ def states(subject: Objects, reference: Objects, size: int) -> tuple[NDArray[np.
             true = within
             false = sticks_out >= OUTSIDE
         else:
-            true = (sticks_out >= OUTSIDE) & (hidden >= HIDDEN[0]) & (hidden <= HIDDEN[1])
+            # What shows only through a ring's hole could be anything: the reference must show beside the subject.
+            true = (sticks_out >= OUTSIDE) & (shows >= OUTSIDE) & (hidden >= HIDDEN[0]) & (hidden <= HIDDEN[1])
             false = (hidden <= HIDDEN_FALSE) | within
         result[true, number] = TRUE
         result[false & ~true, number] = FALSE

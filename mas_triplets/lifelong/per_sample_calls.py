@@ -1,0 +1,77 @@
+"""A call of a function that takes parameters, and where its tensors keep their samples: what every rule builds on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mas_triplets.lifelong.per_sample_gradients import Direct, Gradients, Product
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a tensor keeps its samples: the axis, and how they share it with something else (frames, tokens).
+
+    `alone`: the axis has one entry a sample. `outer`: the entries of a sample lie together. `inner`: samples alternate.
+    """
+
+    axis: int
+    fold: Literal["alone", "outer", "inner"] = "alone"
+
+    def samples_first(self, tensor: Tensor, samples: int) -> Tensor | None:
+        """Return the tensor as (samples, ...), what shared the axis in its place; None if the size does not fit."""
+        if self.axis >= tensor.ndim or tensor.shape[self.axis] % samples:
+            return None
+        if self.fold == "alone":
+            return tensor.movedim(self.axis, 0) if tensor.shape[self.axis] == samples else None
+        if self.fold == "outer":
+            return _unfolded(tensor, self.axis, (samples, -1)).movedim(self.axis, 0)
+        return _unfolded(tensor, self.axis, (-1, samples)).movedim(self.axis + 1, 0)
+
+
+def _unfolded(tensor: Tensor, axis: int, sizes: tuple[int, int]) -> Tensor:
+    return tensor.reshape(*tensor.shape[:axis], *sizes, *tensor.shape[axis + 1 :])
+
+
+def real(tensor: Tensor) -> Tensor:
+    """Return the tensor in float32 at least, since sums of half-precision numbers lose too much."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+class Call(ABC):
+    """One call of a function that takes parameters."""
+
+    def parameters(self) -> Mapping[str, Tensor | None]:
+        """Return the arguments whose per-sample gradients this class can give."""
+        return {"weight": getattr(self, "weight", None), "bias": getattr(self, "bias", None)}
+
+    def saved(self) -> tuple[Tensor, ...]:
+        """Return the tensors whose values `gradients` reads, so that a later in-place change is noticed."""
+        value = getattr(self, "input", None)
+        return (value,) if isinstance(value, Tensor) else ()
+
+    @abstractmethod
+    def gradients(self, name: str, delta: Tensor, layout: Layout, samples: int) -> Gradients | None:
+        """Return the per-sample gradients of argument `name`, given the gradient `delta` of the output."""
+
+
+def summed(shape: torch.Size, delta: Tensor, factor: Callable[[slice], Tensor] | None = None) -> Gradients:
+    """Per-sample sums of `delta`, (samples, before, count, after), times a factor of the same shape."""
+
+    def compute(samples: slice) -> Tensor:
+        terms = delta[samples] if factor is None else delta[samples] * factor(samples)
+        return terms.sum((1, 3))
+
+    work = (4 if factor is not None else 1) * delta[0].numel() * delta.dtype.itemsize
+    return Direct(delta.shape[0], shape, delta.dtype, compute, work)
+
+
+def product(shape: torch.Size, rows: Tensor, columns: Tensor) -> Product:
+    """Per-sample sums of outer products over positions, from (samples, positions, numbers) each."""
+    rows, columns = rows.transpose(1, 2).unsqueeze(1), columns.transpose(1, 2).unsqueeze(1)
+    return Product(shape, rows, lambda part, _: columns[part], columns.shape[2])
