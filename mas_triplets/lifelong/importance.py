@@ -27,7 +27,7 @@ from mas_triplets.lifelong.per_sample_batches import (
     two_different,
 )
 from mas_triplets.lifelong.per_sample_calls import real
-from mas_triplets.lifelong.per_sample_fallback import ordinary_gradients
+from mas_triplets.lifelong.per_sample_fallback import ordinary_gradients, rounding
 from mas_triplets.lifelong.per_sample_gradients import Statistic, of
 from mas_triplets.lifelong.per_sample_state import undisturbed
 
@@ -157,9 +157,7 @@ def refuse_constant_norm(model: nn.Module, output: Output, batch: Batch, norms: 
     spread = float(norms.max() - norms.min())
     parameters = trainable(model)
     # a forward, to see the output's own type, is only worth its cost where the norms are suspect
-    eps = max(torch.finfo(parameter.dtype).eps for parameter in parameters.values())
-    if torch.is_autocast_enabled(norms.device.type):
-        eps = torch.finfo(torch.get_autocast_dtype(norms.device.type)).eps
+    eps = max(rounding(parameter.dtype, norms.device) for parameter in parameters.values())
     if not spread <= 64 * eps * float(norms.max()):
         return
     values = output(model, select(batch, two_different(batch)))

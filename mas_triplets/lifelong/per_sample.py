@@ -237,7 +237,9 @@ class _Run:
         excluded = frozenset(
             name
             for name in self.parameters
-            if name in uncovered or not independent or not agree(ours[name], reference[name], scales.get(name, 0.0))
+            if name in uncovered
+            or not independent
+            or not agree(ours[name], reference[name], self.fallback.rounding(name), scales.get(name, 0.0))
         )
         return dataclasses.replace(learnt, excluded=excluded)
 
@@ -278,9 +280,10 @@ class _Run:
             if values.requires_grad:
                 with torch.autocast(self.device.type, enabled=False):
                     torch.autograd.grad(values.sum(), capture.anchor)
-                    for name, uses in capture.pending.items():
-                        if name not in capture.uncovered:
-                            measured[name] = sum(use.scale for use in uses)
-                            add_chunked(totals[name], uses, self.statistic, self.limit, self.workspace)
+                    with torch.no_grad():
+                        for name, uses in capture.pending.items():
+                            if name not in capture.uncovered:
+                                measured[name] = sum(use.scale for use in uses)
+                                add_chunked(totals[name], uses, self.statistic, self.limit, self.workspace)
         self.took_part.update(measured)
         return capture.uncovered, measured, values.detach()

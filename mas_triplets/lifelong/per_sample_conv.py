@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from mas_triplets.lifelong.per_sample_calls import Call, Layout, real, summed
-from mas_triplets.lifelong.per_sample_gradients import Gradients, Product, Workspace
+from mas_triplets.lifelong.per_sample_gradients import Direct, Gradients, Product, Workspace
 
 
 class ConvCall(Call):
@@ -53,6 +53,8 @@ class ConvCall(Call):
         columns = layout.samples_first(real(self.input), samples)
         if rows is None or columns is None:
             return None
+        if name == "weight" and layout.fold == "alone" and self._is_depthwise():
+            return self._depthwise(rows, columns)
         output = tuple(delta.shape[2:])
         if layout.fold == "alone":
             rows, columns = rows.unsqueeze(1), columns.unsqueeze(1)
@@ -81,6 +83,33 @@ class ConvCall(Call):
 
         restore = channels_first if last else None
         return Product(self.weight.shape, rows, windows, count, restore)
+
+    def _is_depthwise(self) -> bool:
+        even = all(before == after for before, after in self.padding)
+        return len(self.kernel) == 2 and self.weight.shape[1] == 1 and self.groups > 1 and even
+
+    def _depthwise(self, delta: Tensor, images: Tensor) -> Gradients:
+        """Take samples as further groups of one picture: the weight gradients are then per sample by themselves.
+
+        Measured 2 to 10 times faster than windows for one channel a group, and much slower for more.
+        """
+        outputs = self.weight.shape[0]
+
+        def compute(samples: slice) -> Tensor:
+            rows, columns = delta[samples], images[samples]
+            count, channels = columns.shape[:2]
+            return torch.nn.grad.conv2d_weight(
+                columns.reshape(1, count * channels, *columns.shape[2:]),
+                (count * outputs, 1, *self.kernel),
+                rows.reshape(1, count * outputs, *rows.shape[2:]),
+                self.stride,
+                tuple(before for before, _ in self.padding),
+                self.dilation,
+                count * self.groups,
+            )
+
+        work = 2 * self.weight.numel() + delta[0].numel() + images[0].numel()
+        return Direct(delta.shape[0], self.weight.shape, delta.dtype, compute, work * delta.dtype.itemsize)
 
     def pointwise(self, images: Tensor, output: tuple[int, ...], workspace: Workspace) -> Tensor:
         """Return what each output position saw, for kernels of size one: (images, channels, positions)."""

@@ -53,15 +53,21 @@ def ordinary_gradients(
     return dict(zip(wanted, dense, strict=True))
 
 
-def agree(ours: Tensor, reference: Tensor, scale: float = 0.0) -> bool:
+def rounding(dtype: torch.dtype, device: torch.device) -> float:
+    """Return the relative rounding error of the type that a model with such parameters computes in."""
+    if torch.is_autocast_enabled(device.type):
+        dtype = torch.get_autocast_dtype(device.type)
+    return torch.finfo(dtype).eps
+
+
+def agree(ours: Tensor, reference: Tensor, eps: float, scale: float = 0.0) -> bool:
     """Tell whether two statistics of the same few samples differ by rounding only.
 
     Rounding is measured by the largest entry, and by `scale`: what the sums would be without cancellation. A gradient
-    that is zero by symmetry (the bias of attention's keys) is pure rounding noise, different in either way. On a GPU
-    ordinary gradients may be computed in TF32, which has three digits.
+    that is zero by symmetry (the bias of attention's keys) is pure rounding noise, different in either way. `eps` is
+    the model's `rounding`; on a GPU ordinary gradients may be computed in TF32, which has three digits.
     """
-    eps = torch.finfo(ours.dtype).eps
-    relative = 1e-4 if ours.device.type == "cpu" else 2e-3
+    relative = max(1e-4 if ours.device.type == "cpu" else 2e-3, 8 * eps)
     allowed = relative * float(reference.abs().max()) + 8 * eps * scale
     return bool((ours - reference).abs().max() <= allowed)
 
@@ -109,7 +115,7 @@ class Fallback:
         except Exception as error:
             reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         else:
-            agreeing = {name for name in names if agree(ours[name], reference[name])}
+            agreeing = {name for name in names if agree(ours[name], reference[name], self.rounding(name))}
         self.verified |= agreeing
         refused = sorted(set(names) - agreeing)
         if refused:
@@ -119,6 +125,10 @@ class Fallback:
                 f"torch.func.vmap cannot be used here ({reason[:200]})",
                 stacklevel=2,
             )
+
+    def rounding(self, name: str) -> float:
+        """Return the relative rounding error that gradients of this parameter have."""
+        return rounding(self.parameters[name].dtype, self.parameters[name].device)
 
     def _add_by_map(self, totals: dict[str, Tensor], batch: Batch, names: list[str]) -> None:
         size = size_of(batch)

@@ -190,7 +190,8 @@ class Product(Gradients):
                     gradient.abs_()
                 else:
                     gradient.square_()
-                block += gradient.view(-1, *block.shape).sum(0)
+                gradient = gradient.view(-1, *block.shape)
+                block += gradient.sum(0) if gradient.shape[0] > 1 else gradient[0]
 
     def _add_outer(self, grouped: Tensor, statistic: Statistic, limit: int, workspace: Workspace) -> None:
         """One position: |a b^T| = |a| |b|^T, so the sum over samples is a matrix product."""

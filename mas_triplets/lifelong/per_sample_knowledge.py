@@ -57,6 +57,11 @@ class Knowledge:
             _kept[self.model] = {(self.fingerprint, _kind(batch)): learnt}
 
 
+def forget(model: nn.Module) -> None:
+    """Forget what was found about a model, so that the next estimate checks everything again."""
+    _kept.pop(model, None)
+
+
 _OPAQUE = object()
 _PLAIN = (bool, int, float, str, type(None), torch.dtype, torch.device)
 
@@ -76,7 +81,7 @@ def _structure(model: nn.Module) -> Hashable:
     return tuple(
         (
             type(module),
-            type(module).forward,
+            getattr(type(module), "forward", None),
             tuple(map(id, module._parameters.values())),
             tuple(map(id, (*module._forward_hooks.values(), *module._forward_pre_hooks.values()))),
             () if _is_plain_layer(module) else tuple(_setting(value) for value in _settings(module)),

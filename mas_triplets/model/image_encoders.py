@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -18,11 +19,9 @@ class ImageEncoder(nn.Module, ABC):
 
     Attributes:
         features: numbers a picture.
-        weights: where its weights come from; part of the key under which features are cached.
     """
 
     features: int
-    weights: str
     mean: Tensor
     std: Tensor
 
@@ -36,6 +35,13 @@ class ImageEncoder(nn.Module, ABC):
         planes = pictures.permute(0, 3, 1, 2).float()
         return self.encode((planes - self.mean) / self.std)
 
+    def fingerprint(self) -> str:
+        """SHA-256 over names and values of its weights: two encoders with the same one give the same features."""
+        digest = hashlib.sha256()
+        for name, value in self.state_dict().items():
+            digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
     @abstractmethod
     def encode(self, planes: Tensor) -> Tensor:
         """Return (N, features) for normalised planes (N, 3, H, W), float32."""
@@ -43,8 +49,6 @@ class ImageEncoder(nn.Module, ABC):
 
 class SmallCnn(ImageEncoder):
     """3x3 convolutions of stride 2 with ReLU and no normalisation layer, flattened; learnt from scratch."""
-
-    weights = "random"
 
     def __init__(self, config: ImageEncoderConfig) -> None:
         super().__init__((127.5,) * 3, (127.5,) * 3)
@@ -66,7 +70,6 @@ class EfficientNetLite0(ImageEncoder):
     """EfficientNet-lite0 with ImageNet weights from the extra `offline`: 1,280 features, the mean over positions."""
 
     features = 1280
-    weights = "efficientnet-lite0-57934424"
 
     def __init__(self, config: ImageEncoderConfig) -> None:
         super().__init__((127.0,) * 3, (128.0,) * 3)

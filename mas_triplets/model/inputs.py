@@ -61,7 +61,7 @@ def _cached_features(
 ) -> npt.NDArray[np.float32]:
     image, box, size = items.image, items.box, model.config.image.size
     files = files_fingerprint([paths[number] for number in np.unique(image)])
-    key = sha256_of_json([model.encoder.weights, files, image.tolist(), box.tobytes().hex(), size])
+    key = sha256_of_json([model.encoder.fingerprint(), files, image.tolist(), box.tobytes().hex(), size])
 
     def fill(array: npt.NDArray[Any]) -> None:
         start = 0

@@ -57,7 +57,7 @@ def train(config: RunConfig, out: str | Path, *, resume: Resume = "auto", progre
     with _threads(config.train.threads):
         language = LanguageTable.build(dataset.words, make_text_encoder(config.model.text))
         model = make_model(config.model, language, config.seed).to(_device(config.train.device))
-        run = _open_run(out, config, dataset, split, language, resume)
+        run = _open_run(out, config, dataset, split, model, resume)
         if language.unknown:
             names = ", ".join(language.unknown[:5])
             progress.note(
@@ -144,9 +144,9 @@ def _check_training_items(config: RunConfig, dataset: PreparedDataset, items: It
 
 
 def _open_run(
-    out: Path, config: RunConfig, dataset: PreparedDataset, split: Split, language: LanguageTable, resume: Resume
+    out: Path, config: RunConfig, dataset: PreparedDataset, split: Split, model: TripletModel, resume: Resume
 ) -> RunFolder:
-    record = new_record(config, dataset, split, language)
+    record = new_record(config, dataset, split, model)
     if (out / "run.json").is_file():
         if resume == "auto":
             run = RunFolder(out)
@@ -160,7 +160,7 @@ def _open_run(
         raise UserError(f"{out} exists and is not a run: choose another --out, nothing was written")
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "config.yaml", config.to_yaml())
-    language.save(out)
+    model.language.save(out)
     write_json(out / "run.json", record)
     return RunFolder(out)
 

@@ -28,7 +28,7 @@ from mas_triplets.model.triplet import TripletModel, make_model
 
 _PACKAGES = ("mas-triplets", "torch", "torchvision", "transformers", "faiss-cpu", "numpy", "pyarrow", "pillow")
 
-FINGERPRINTS = ("data_fingerprint", "split_fingerprint", "language_fingerprint")
+FINGERPRINTS = ("data_fingerprint", "split_fingerprint", "language_fingerprint", "encoder_fingerprint")
 """What in run.json must be the same for a run to go on."""
 
 
@@ -120,6 +120,11 @@ class RunFolder:
         lost = [name for name in missing if not (model.takes_features and name.startswith("encoder."))]
         if lost or unexpected:
             raise UserError(f"{path} does not fit the run's configuration: {', '.join((lost + unexpected)[:3])}")
+        if model.takes_features and model.encoder.fingerprint() != self.record["encoder_fingerprint"]:
+            raise UserError(
+                f"the frozen encoder '{self.config.model.image.name}' has other weights than when {self.path} was "
+                "trained: install the same version of its package"
+            )
         return model.to(device).eval()
 
     def model_fingerprint(self, stage: int | None = None) -> str:
@@ -166,7 +171,7 @@ def own_tensors(model: TripletModel) -> dict[str, Tensor]:
     }
 
 
-def new_record(config: RunConfig, dataset: PreparedDataset, split: Split, language: LanguageTable) -> dict[str, Any]:
+def new_record(config: RunConfig, dataset: PreparedDataset, split: Split, model: TripletModel) -> dict[str, Any]:
     """Return run.json of a run that begins: versions, seeds and fingerprints."""
     return {
         "state": "running",
@@ -174,8 +179,9 @@ def new_record(config: RunConfig, dataset: PreparedDataset, split: Split, langua
         "data": dataset.name,
         "data_fingerprint": dataset.fingerprint,
         "split_fingerprint": sha256_of_json(split.to_dict()),
-        "language_fingerprint": language.fingerprint,
-        "unknown_words": list(language.unknown),
+        "language_fingerprint": model.language.fingerprint,
+        "encoder_fingerprint": model.encoder.fingerprint() if model.takes_features else None,
+        "unknown_words": list(model.language.unknown),
         "tasks": [task.name for task in split.tasks],
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         "threads": torch.get_num_threads(),

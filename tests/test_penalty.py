@@ -1,0 +1,163 @@
+"""The penalty, how importance is accumulated, and the strategies that use them."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mas_triplets.config import LifelongConfig
+from mas_triplets.errors import UserError
+from mas_triplets.lifelong import QuadraticPenalty, make_strategy
+from mas_triplets.lifelong.quadratic import QuadraticStrategy, accumulate, describe, divided_by_mean
+
+
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).double()
+
+
+def random_like(source: nn.Module, seed: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {n: torch.rand(p.shape, generator=generator, dtype=p.dtype) for n, p in source.named_parameters()}
+
+
+def test_value_by_hand() -> None:
+    one = nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        one.weight.copy_(torch.tensor([[4.0, 3.0]]))
+    penalty = QuadraticPenalty({"weight": torch.tensor([[1.0, 2.0]])}, {"weight": torch.tensor([[1.0, 2.0]])}, 0.5)
+    assert penalty.value(one) == 5.5
+
+
+def test_the_gradient_is_two_lambda_omega_theta_minus_anchor() -> None:
+    net = model()
+    importance, anchor = random_like(net, 1), random_like(net, 2)
+    penalty = QuadraticPenalty(importance, anchor, 0.7)
+    net(torch.ones(1, 3, dtype=torch.float64)).sum().backward()
+    before = {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
+    penalty.add_gradient(net)
+    for name, p in net.named_parameters():
+        assert p.grad is not None
+        expected = before[name] + 2 * 0.7 * importance[name] * (p.detach() - anchor[name])
+        torch.testing.assert_close(p.grad, expected)
+
+
+def test_the_gradient_equals_that_of_the_penalty_as_a_sum_in_the_loss() -> None:
+    net = model()
+    importance, anchor = random_like(net, 1), random_like(net, 2)
+    terms = [(importance[n] * (p - anchor[n]).square()).sum() for n, p in net.named_parameters()]
+    (0.3 * torch.stack(terms).sum()).backward()
+    expected = [p.grad.clone() for p in net.parameters() if p.grad is not None]
+    net.zero_grad(set_to_none=True)
+    QuadraticPenalty(importance, anchor, 0.3).add_gradient(net)  # also where there is no gradient yet
+    for p, gradient in zip(net.parameters(), expected, strict=True):
+        torch.testing.assert_close(p.grad, gradient)
+
+
+def test_the_proximal_step_is_the_minimum_it_stands_for() -> None:
+    net = model()
+    importance, anchor = random_like(net, 1), random_like(net, 2)
+    start = {name: p.detach().clone() for name, p in net.named_parameters()}
+    rate, strength = 0.1, 4.0
+    QuadraticPenalty(importance, anchor, strength).proximal_step(net, rate)
+    for name, p in net.named_parameters():
+        s = 2 * rate * strength * importance[name]
+        torch.testing.assert_close(p.detach(), (start[name] + s * anchor[name]) / (1 + s))
+        # the minimum of |theta - start|^2 / (2 lr) + lambda Omega (theta - anchor)^2 has no gradient
+        slope = (p.detach() - start[name]) / rate + 2 * strength * importance[name] * (p.detach() - anchor[name])
+        torch.testing.assert_close(slope, torch.zeros_like(slope))
+
+
+def test_however_strong_a_proximal_step_ends_at_the_anchor() -> None:
+    net = model()
+    importance, anchor = random_like(net, 1), random_like(net, 2)
+    QuadraticPenalty(importance, anchor, 1e12).proximal_step(net, 1.0)
+    for name, p in net.named_parameters():
+        torch.testing.assert_close(p.detach(), anchor[name])
+
+
+def test_strength_zero_does_nothing_at_all() -> None:
+    net = model()
+    before = copy.deepcopy(net.state_dict())
+    penalty = QuadraticPenalty(random_like(net, 1), random_like(net, 2), 0.0)
+    penalty.add_gradient(net)
+    penalty.proximal_step(net, 0.1)
+    assert all(p.grad is None for p in net.parameters())
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+def test_what_does_not_fit_is_a_bug() -> None:
+    omega = {"weight": torch.ones(1, 2)}
+    with pytest.raises(ValueError, match="differ in"):
+        QuadraticPenalty(omega, {}, 1.0)
+    with pytest.raises(ValueError, match="shape"):
+        QuadraticPenalty(omega, {"weight": torch.ones(2, 1)}, 1.0)
+    with pytest.raises(ValueError, match="negative"):
+        QuadraticPenalty(omega, omega, -1.0)
+    with pytest.raises(ValueError, match="lacks"):
+        QuadraticPenalty({"other": torch.ones(1)}, {"other": torch.ones(1)}, 1.0).value(nn.Linear(1, 1))
+
+
+def test_importance_over_tasks_by_hand() -> None:
+    before, new = {"a": torch.tensor([1.0, 4.0])}, {"a": torch.tensor([3.0, 2.0])}
+
+    def joined(rule: str, tasks: int = 1, decay: float = 0.75) -> list[float]:
+        config = LifelongConfig.model_validate({"accumulate": rule, "decay": decay})
+        found: list[float] = accumulate(before, new, config, tasks)["a"].tolist()
+        return found
+
+    assert joined("sum") == [4, 6]
+    assert joined("mean") == [2, 3]
+    assert joined("mean", tasks=3) == [1.5, 3.5]
+    assert joined("ema") == [1.5, 3.5]
+    assert joined("max") == [3, 4]
+    assert accumulate({}, new, LifelongConfig(), 0) == new
+
+
+def test_division_by_the_mean_over_all_parameters() -> None:
+    found = divided_by_mean({"a": torch.tensor([1.0, 3.0]), "b": torch.tensor([[2.0]])})
+    assert found["a"].tolist() == [0.5, 1.5]
+    assert found["b"].tolist() == [[1.0]]
+
+
+def test_description_by_hand() -> None:
+    found = describe(torch.arange(101.0))
+    assert found == pytest.approx({"mean": 50, "max": 100, "q0.1": 10, "q0.5": 50, "q0.9": 90, "q0.99": 99})
+
+
+@pytest.mark.parametrize("strategy", ["l2", "mas"])
+def test_the_state_of_a_strategy_survives(strategy: str) -> None:
+    config = LifelongConfig(strategy=strategy, strength=2.0)
+    net, x = model(), torch.randn(6, 3, dtype=torch.float64)
+    first = make_strategy(config)
+    for _ in range(2):
+        first.after_task(net, lambda: [x])
+    second = make_strategy(config)
+    second.load_state_tensors(first.state_tensors())
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(0.1)
+    assert first.penalty(net) == second.penalty(net) > 0
+    first.after_task(net, lambda: [x])
+    second.after_task(net, lambda: [x])
+    assert all(torch.equal(omega, second.importance()[name]) for name, omega in first.importance().items())
+
+
+def test_l2_counts_tasks_and_mas_has_mean_one_each() -> None:
+    net, x = model(), torch.randn(6, 3, dtype=torch.float64)
+    for name in ("l2", "mas"):
+        strategy = make_strategy(LifelongConfig(strategy=name))
+        assert isinstance(strategy, QuadraticStrategy)
+        for tasks in (1, 2, 3):
+            strategy.after_task(net, lambda: [x])
+            values = torch.cat([omega.flatten() for omega in strategy.importance().values()])
+            assert values.mean().item() == pytest.approx(tasks)
+            assert (values.std().item() < 1e-12) == (name == "l2")
+
+
+def test_an_unknown_strategy_is_told() -> None:
+    with pytest.raises(UserError, match=r"unknown lifelong.strategy 'mass': did you mean 'mas'"):
+        make_strategy(LifelongConfig(strategy="mass"))
