@@ -107,8 +107,8 @@ class LifelongConfig(_Node):
     """Mean of the absolute value (the paper's) or of the square of the per-sample gradients."""
     mode: Literal["exact", "batched"] = "exact"
     """Per-sample absolute values, or |gradient of a batch| to compare with other code."""
-    normalise: Literal["none", "mean"] = "mean"
-    """`mean` divides each task's Omega by its mean over all parameters."""
+    normalise: Literal["none", "mean", "layer"] = "mean"
+    """`mean` divides each task's Omega by its mean over all parameters, `layer` each tensor's by its own mean."""
     accumulate: Literal["sum", "mean", "ema", "max"] = "sum"
     """How the Omega of several tasks become one; `sum` is the paper's."""
     decay: Share = 0.5

@@ -9,10 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_report import R3, Matrix, assert_self_contained, cells, make_run
+from hand_made_runs import R3, Matrix, make_run
+from page_checks import assert_self_contained, cells
+from PIL import Image
 
 from mas_triplets.errors import UserError
 from mas_triplets.evaluation.compare import COLUMNS, compare
+from mas_triplets.evaluation.comparison.figures import what_is_left
+from mas_triplets.evaluation.comparison.page import settings_section
+from mas_triplets.evaluation.comparison.runs import methods_of, read_entries
+from mas_triplets.evaluation.comparison.table import main_section
+from mas_triplets.evaluation.report import Example
+from mas_triplets.evaluation.sections.examples import example_section
 from mas_triplets.training.run_folder import RunFolder
 
 FINETUNE: Matrix = [[0.75, 0.0], [0.25, 0.75]]  # average 0.5, forgetting 0.5
@@ -57,7 +65,7 @@ def test_numbers_worked_by_hand(tmp_path: Path) -> None:
     assert json.loads(json.dumps(found)) == found  # plain values
 
 
-def test_table_shows_them_and_marks_the_best_without_joint(tmp_path: Path) -> None:
+def test_page_shows_them_and_marks_the_best_without_joint(tmp_path: Path) -> None:
     found = compare(four(tmp_path), tmp_path / "report.html")
     assert found["report"] == str(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
@@ -78,7 +86,8 @@ def test_table_shows_them_and_marks_the_best_without_joint(tmp_path: Path) -> No
         "l2-0": ["0.250", "-0.250"],
         "joint-0upper bound": [],
     }
-    assert page.count("<svg ") == 4 + 2 * 4
+    assert page.count("<svg ") == 5 + 2 * 4
+    assert 'id="examples"' not in page
     assert "Nothing but strategy, strength and seed" in page
 
 
@@ -90,30 +99,31 @@ def test_references_are_of_the_same_seed(tmp_path: Path) -> None:
     assert rows["mas-0"]["recovered"] == 0.5
     assert rows["mas-1"]["recovered"] is None  # no finetune of seed 1
     assert rows["mas-1"]["intransigence"] == 0.25  # mean(1 - 0.75, 1 - 0.75)
-    without = by_name(compare([other], tmp_path / "report.html")["rows"])
-    assert (without["mas-1"]["recovered"], without["mas-1"]["intransigence"]) == (None, None)
-    assert cells((tmp_path / "report.html").read_text(), "mas-1", "mas")[0][-2:] == ["–", "–"]
+    without = compare([other], None)["rows"]
+    assert (without[0]["recovered"], without[0]["intransigence"]) == (None, None)
+    assert cells(main_section(without, []), "mas-1", "mas")[0][-2:] == ["–", "–"]
 
 
 def test_of_several_references_the_most_alike_is_taken(tmp_path: Path) -> None:
     wide = "model.hidden=[512]"
     high = make_run(tmp_path / "joint-wide", [[None, None], [1.0, 1.0]], strategy="joint", settings=(wide,))
     method = make_run(tmp_path / "mas-wide", MAS, settings=(wide,))
-    found = compare([*four(tmp_path), high, method], tmp_path / "report.html")
+    runs = four(tmp_path)
+    found = compare([*runs, high, method], None)
     rows = by_name(found["rows"])
     assert rows["mas-0"]["recovered"] == 0.5
     assert rows["mas-wide"]["recovered"] == 0.25  # (0.625 - 0.5) / (1 - 0.5)
     assert found["seeds"] == []  # the two mas differ in their model: two methods, not two seeds
-    page = (tmp_path / "report.html").read_text()
-    assert cells(page, "model.hidden")[0][1:3] == ["[256]", "[256]"]
-    assert "mas 1, hidden [512]" in page
+    entries = read_entries([runs[1], method])
+    assert [method.label for method in methods_of(entries)] == ["mas 1, hidden [256]", "mas 1, hidden [512]"]
+    assert cells(settings_section(entries), "model.hidden") == [["model.hidden", "[256]", "[512]"]]
 
 
 def test_seeds_are_joined(tmp_path: Path) -> None:
     runs = four(tmp_path, 0) + four(tmp_path, 1)
     runs.append(make_run(tmp_path / "mas-2", [[0.75, 0.0], [0.75, 0.875]], seed=2))  # average 0.8125
     runs.append(make_run(tmp_path / "strong", MAS, seed=2, settings=("lifelong.strength=4",)))
-    found = compare(runs, tmp_path / "report.html")
+    found = compare(runs, None)
     rows = {row["method"]: row for row in found["seeds"]}
     assert {label: row["runs"] for label, row in rows.items()} == {
         "finetune": 2, "mas 1": 3, "l2 1": 2, "mas 4": 1, "joint": 2,
@@ -124,30 +134,44 @@ def test_seeds_are_joined(tmp_path: Path) -> None:
     assert rows["mas 1"]["average_sd"] == pytest.approx(spread)
     assert rows["mas 1"]["recovered"] is None  # seed 2 has no references: no mean over some of the seeds
     assert rows["mas 4"]["average_sd"] is None
-    page = (tmp_path / "report.html").read_text()
+    page = main_section(found["rows"], found["seeds"])
     assert cells(page, "mas 1")[0][:3] == ["mas 1", "3", f"0.688 ± {spread:.3f}"]
     assert cells(page, "mas 4")[0][:3] == ["mas 4", "1", "0.625"]
 
 
 def test_one_task_and_rows_with_gaps(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / name, [[0.5]], strategy=name) for name in ("mas", "finetune")]
-    rows = compare(runs, tmp_path / "one-task.html")["rows"]
+    rows = compare(runs, None)["rows"]
     assert [(row["average"], row["forgetting"]) for row in rows] == [(0.5, None), (0.5, None)]
     gap: Matrix = [[0.75, None], [0.5, None]]
     rows = compare([make_run(tmp_path / "gap", gap)], tmp_path / "report.html")["rows"]
     assert (rows[0]["average"], rows[0]["forgetting"]) == (None, 0.25)
 
 
-def test_same_bytes_and_text_escaped(tmp_path: Path) -> None:
-    runs = four(tmp_path, names=["<b>x</b>", "$y$"])[:2]
-    runs.append(make_run(tmp_path / "<i>z", MAS, seed=3, names=["<b>x</b>", "$y$"]))
-    compare(runs, tmp_path / "one.html", title="<u>")
-    compare([str(run.path) for run in runs], tmp_path / "two.html", title="<u>")
+def test_same_bytes_examples_and_text_escaped(tmp_path: Path) -> None:
+    names = ["<b>x</b>"]
+    runs = [
+        make_run(tmp_path / "mas", [[0.5]], names=names),
+        make_run(tmp_path / "<i>z", [[0.75]], seed=1, names=names),
+    ]
+    example = Example("<em>", Image.effect_noise((8, 6), 60), "$y$ & <tt>")
+    compare(runs, tmp_path / "one.html", title="<u>", examples=[example])
+    compare([str(run.path) for run in runs], tmp_path / "two.html", title="<u>", examples=[tuple(example)])  # type: ignore[list-item]
     page = (tmp_path / "one.html").read_text()
     assert page == (tmp_path / "two.html").read_text()
-    assert not re.search(r"<(b|i|u)>", page)
+    assert not re.search(r"<(b|i|u|em|tt)>", page)
     assert cells(page, "&lt;i&gt;z", "mas")
+    assert page.index("Definitions</h2>") < page.index(str(example_section([example])))
+    assert 'href="#examples"' in page
     assert_self_contained(page)
+
+
+def test_what_is_left_of_each_task_is_a_mean_over_runs(tmp_path: Path) -> None:
+    higher: Matrix = [[1.0, 0.0], [0.75, None]]
+    runs = [*four(tmp_path)[:2], make_run(tmp_path / "mas-1", higher, seed=1)]
+    mas, joint = (what_is_left(method) for method in methods_of(read_entries(runs)))
+    assert (mas.label, list(mas.last), list(mas.learnt)) == ("mas 1", [0.625, None], [0.875, None])
+    assert (joint.label, list(joint.last), list(joint.learnt)) == ("joint", [0.75, 0.75], [None, None])
 
 
 def test_names_that_are_alike_get_their_folder(tmp_path: Path) -> None:
@@ -173,7 +197,8 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, changes: dict[str, A
     assert not (tmp_path / "report.html").exists()
 
 
-def test_other_errors_are_sentences(tmp_path: Path) -> None:
+def test_other_errors_are_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mas_triplets.evaluation.compare.page_text", lambda *given: "no drawings")
     run = make_run(tmp_path / "mas", MAS)
     with pytest.raises(UserError, match="nothing to compare"):
         compare([], tmp_path / "report.html")

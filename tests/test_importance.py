@@ -161,6 +161,7 @@ def test_the_model_is_left_as_it_was(mode: Any, fails: bool) -> None:
         yield inputs[:4]
         torch.rand(3)
         model[3].train()
+        model.zero_grad()
         if fails:
             raise RuntimeError("the disk is gone")
         yield inputs[4:]
@@ -215,8 +216,9 @@ def test_buffers_that_a_forward_writes_are_put_back() -> None:
 def test_under_a_callers_context(context: Any) -> None:
     model = network()
     expected = estimate_importance(model, [pictures()])
+    fresh = network()  # nothing is remembered of it: everything is checked in the caller's context
     with context():
-        ours = estimate_importance(model, [pictures()])
+        ours = estimate_importance(fresh, [pictures()])
     assert all(torch.equal(ours[name], expected[name]) for name in expected)
 
 
@@ -266,6 +268,19 @@ def test_no_false_alarm(scale: float, count: int) -> None:
     estimate_importance(model, [pictures(count)])
     torch.manual_seed(0)
     estimate_importance(nn.Sequential(nn.Linear(8, 32), nn.LayerNorm(32), nn.Linear(32, 4)), [torch.randn(count, 8)])
+
+
+def test_no_false_alarm_where_only_few_parameters_set_the_length() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.direction, self.length = nn.Linear(8, 32), nn.Linear(8, 1)
+
+        def forward(self, values: Tensor) -> Any:
+            return F.normalize(self.direction(values), dim=1) * self.length(values)
+
+    torch.manual_seed(0)
+    estimate_importance(Scaled(), [torch.randn(4, 8)])
 
 
 def test_an_output_of_zero_is_refused() -> None:

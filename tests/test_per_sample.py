@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from mas_triplets.errors import UserError
 from mas_triplets.lifelong import per_sample, per_sample_fallback
 from mas_triplets.lifelong.importance import squared_norm
 from mas_triplets.lifelong.per_sample import per_sample_statistics
+from mas_triplets.lifelong.per_sample_gradients import Workspace
 
 Values = dict[str, Tensor]
 vision: Any = importlib.import_module("torchvision.models")  # it comes without types
@@ -64,12 +67,20 @@ class NoFallbackError(Exception):
     """A parameter left the fast way."""
 
 
-@pytest.fixture
-def only_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def rules_alone() -> Iterator[None]:
     def refuse(self: Any, totals: Any, batch: Any, names: Any) -> None:
         raise NoFallbackError(sorted(names))
 
-    monkeypatch.setattr(per_sample_fallback.Fallback, "add", refuse)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(per_sample_fallback.Fallback, "add", refuse)
+        yield
+
+
+@pytest.fixture
+def only_rules() -> Iterator[None]:
+    with rules_alone():
+        yield
 
 
 def check(model: nn.Module, inputs: Tensor, statistic: Any = "abs", **options: Any) -> None:
@@ -217,6 +228,10 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "mobilenet": (lambda: vision.mobilenet_v3_small(num_classes=10), images(3, size=32)),
     "transformer": (Transformer, images(4)),
     "text": (Text, torch.randint(0, 11, (5, 4), generator=torch.Generator().manual_seed(2))),
+    "words": (
+        lambda: nn.Sequential(nn.Embedding(11, 3), nn.Flatten(), nn.Linear(12, 4), nn.Tanh()),
+        torch.randint(0, 11, (5, 4), generator=torch.Generator().manual_seed(2)),
+    ),
     "frames": (Frames, images(4 * 3, 2, 5).view(4, 3, 2, 5, 5)),
     "time first": (TimeFirst, images(4, 1, 5).view(4, 25)[:, :15].reshape(4, 5, 3)),
     "time as long as the batch": (TimeFirst, images(5, 1, 5).view(5, 25)[:, :15].reshape(5, 5, 3)),
@@ -247,7 +262,7 @@ def test_models_equal_the_loop_by_rules_alone(name: str, statistic: str, only_ru
     check(seeded(build), inputs, statistic)
 
 
-def test_direct_and_derived_uses_equal_the_loop() -> None:
+def test_direct_and_derived_uses_equal_the_loop(only_rules: None) -> None:
     model = seeded(Everything)
     inputs = torch.randn(5, 8)
     with pytest.warns(UserWarning, match=r"importance zero: unused\.bias, unused\.weight"):
@@ -265,9 +280,18 @@ def test_memory_limit_changes_nothing(limit: float) -> None:
 
 
 def test_large_layers_are_cut_into_blocks(monkeypatch: pytest.MonkeyPatch, only_rules: None) -> None:
+    taken: list[int] = []
+
+    def take(self: Workspace, use: str, shape: Sequence[int], like: Tensor) -> Tensor:
+        if use == "gradient":
+            taken.append(4 * math.prod(shape))
+        return like.new_empty(*shape)
+
+    monkeypatch.setattr(Workspace, "take", take)
     monkeypatch.setattr(per_sample, "CACHE_BYTES", 2000)
     model = seeded(lambda: nn.Sequential(nn.Conv2d(6, 12, 3, groups=3), nn.Tanh(), nn.Conv2d(12, 9, 3), nn.Flatten()))
     check(model, images(5, 6, 7))
+    assert 1000 < max(taken) <= 2000
 
 
 @st.composite
@@ -298,8 +322,7 @@ def convolutions(draw: st.DrawFn) -> tuple[nn.Module, Tensor]:
 @given(convolutions())
 def test_any_convolution_equals_the_loop(case: tuple[nn.Module, Tensor]) -> None:
     model, inputs = case
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*backward pass a sample")
+    with rules_alone():
         ours = per_sample_statistics(model, [inputs], squared_norm)
     assert_equal(ours, loop(model, inputs))
 
@@ -412,7 +435,8 @@ def test_a_use_that_comes_later_is_noticed() -> None:
     assert_equal(ours, loop(model, torch.cat([first, second])))
 
 
-def test_samples_that_influence_each_other_count_one_at_a_time() -> None:
+@pytest.mark.parametrize("detached", [False, True])
+def test_samples_that_influence_each_other_count_one_at_a_time(detached: bool) -> None:
     class Mixing(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -420,9 +444,17 @@ def test_samples_that_influence_each_other_count_one_at_a_time() -> None:
 
         def forward(self, values: Tensor) -> Any:
             hidden: Tensor = torch.tanh(self.layer(values))
-            return hidden - 0.5 * hidden.mean(0, keepdim=True)
+            return hidden * (2 + (hidden.detach() if detached else hidden).mean(0, keepdim=True))
 
     model, inputs = seeded(Mixing), torch.randn(5, 3)
+    assert_equal(per_sample_statistics(model, [inputs], squared_norm), loop(model, inputs))
+
+
+def test_batch_statistics_count_one_at_a_time() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4, track_running_stats=False), nn.Tanh(), nn.Flatten()
+    )
+    inputs = images(4, size=6)
     assert_equal(per_sample_statistics(model, [inputs], squared_norm), loop(model, inputs))
 
 

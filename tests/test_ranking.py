@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import doctest
+import functools
 import itertools
 import math
 from fractions import Fraction
@@ -10,12 +11,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mas_triplets.errors import UserError
-from mas_triplets.evaluation import definitions, ranking
+from mas_triplets.evaluation import definitions, ranking, ties
+from mas_triplets.evaluation.harmonic import harmonic_between
 from mas_triplets.evaluation.ranking import mean_over_queries, rank_metrics
 
 NAN = float("nan")
@@ -31,9 +34,14 @@ def row(scores: list[float], relevant: list[int], **options: object) -> dict[str
     return {name: float(value) for name, value in metrics.items()}
 
 
+@functools.cache
+def all_orders(count: int) -> NDArray[np.int64]:
+    return np.array(list(itertools.permutations(range(count))))
+
+
 def over_all_orders(scores: list[float], relevant: list[int]) -> dict[str, float]:
     """The plain definition: the mean, over every order the gallery may come in, of metrics that know no ties."""
-    orders = np.array(list(itertools.permutations(range(len(scores)))))
+    orders = all_orders(len(scores))
     ranked = np.take_along_axis(orders, np.argsort(-np.array(scores)[orders], axis=1, kind="stable"), axis=1)
     right = np.array(relevant)[ranked]
     if not right.any():
@@ -125,7 +133,7 @@ def test_equals_the_mean_over_all_orders(items: list[tuple[float, int]]) -> None
     expected = over_all_orders(scores, relevant)
     counted = row(scores, relevant)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranking, "_COUNT_UP_TO", 0)
+        patch.setattr(ties, "_COUNT_UP_TO", 0)
         found_in_sorted_rows = row(scores, relevant)
     for got in (counted, found_in_sorted_rows):
         assert got.keys() == expected.keys()
@@ -135,7 +143,7 @@ def test_equals_the_mean_over_all_orders(items: list[tuple[float, int]]) -> None
 
 @pytest.mark.parametrize("count_up_to", [0, 128])
 def test_equals_scikit_learn_where_there_are_no_ties(count_up_to: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranking, "_COUNT_UP_TO", count_up_to)
+    monkeypatch.setattr(ties, "_COUNT_UP_TO", count_up_to)
     generator = torch.Generator().manual_seed(3)
     scores = torch.stack([torch.randperm(300, generator=generator) for _ in range(50)]).double()
     relevant = torch.rand(50, 300, generator=generator) < torch.rand(50, 1, generator=generator) ** 4
@@ -201,7 +209,7 @@ def test_partial_harmonic_sums_keep_their_relative_precision() -> None:
     pairs = [(0, 1), (0, 64), (63, 64), (63, 66), (64, 66), (10, 3000), (99_998, 100_000), (0, 100_000), (7, 7)]
     low, high = (torch.tensor(side, dtype=torch.float64) for side in zip(*pairs, strict=True))
     exact = [math.fsum(1 / i for i in range(a + 1, b + 1)) for a, b in pairs]
-    np.testing.assert_allclose(ranking._harmonic_between(low, high).numpy(), exact, rtol=2e-15, atol=0)
+    np.testing.assert_allclose(harmonic_between(low, high).numpy(), exact, rtol=2e-15, atol=0)
 
 
 # ---- properties
@@ -274,10 +282,10 @@ def test_memory_changes_no_bit(memory: int, monkeypatch: pytest.MonkeyPatch) -> 
     plain = rank_metrics(scores, relevant)
     assert same_bits(plain, rank_metrics(scores, relevant))  # and twice the same
     assert same_bits(plain, rank_metrics(scores, relevant, memory_bytes=memory))
-    monkeypatch.setattr(ranking, "_COMPARE_BYTES", memory)
+    monkeypatch.setattr(ties, "_COMPARE_BYTES", memory)
     assert same_bits(plain, rank_metrics(scores, relevant))
     for limit in (0, 10_000):
-        monkeypatch.setattr(ranking, "_COUNT_UP_TO", limit)
+        monkeypatch.setattr(ties, "_COUNT_UP_TO", limit)
         assert same_bits(plain, rank_metrics(scores, relevant, memory_bytes=memory))
 
 
@@ -298,9 +306,9 @@ def test_queries_together_are_the_same_as_each_alone(memory: int) -> None:
 
 @pytest.mark.parametrize("count_up_to", [0, 128])
 def test_working_memory_is_bounded(count_up_to: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranking, "_COUNT_UP_TO", count_up_to)
+    monkeypatch.setattr(ties, "_COUNT_UP_TO", count_up_to)
     bound = 250_000
-    monkeypatch.setattr(ranking, "_COMPARE_BYTES", bound // 4)
+    monkeypatch.setattr(ties, "_COMPARE_BYTES", bound // 4)
     scores, relevant = random_case(0, queries=700, items=400, levels=3)
     relevant &= torch.rand(relevant.shape, generator=torch.Generator().manual_seed(0)) < 0.05
     given_storages = {scores.untyped_storage().data_ptr(), relevant.untyped_storage().data_ptr()}
@@ -323,7 +331,7 @@ def test_working_memory_is_bounded(count_up_to: int, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("count_up_to", [0, 128])
 def test_a_gallery_mask_is_the_same_as_slicing(count_up_to: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranking, "_COUNT_UP_TO", count_up_to)
+    monkeypatch.setattr(ties, "_COUNT_UP_TO", count_up_to)
     scores, relevant = random_case(4)
     scores[scores == 0.25] = -torch.inf  # a real score of -inf must not tie with what is masked
     generator = torch.Generator().manual_seed(0)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_weight
 from typing_extensions import override
 
 from mas_triplets.lifelong.per_sample_calls import Call, Layout, real, summed
@@ -98,7 +99,7 @@ class ConvCall(Call):
         def compute(samples: slice) -> Tensor:
             rows, columns = delta[samples], images[samples]
             count, channels = columns.shape[:2]
-            return torch.nn.grad.conv2d_weight(
+            gradient: Tensor = conv2d_weight(
                 columns.reshape(1, count * channels, *columns.shape[2:]),
                 (count * outputs, 1, *self.kernel),
                 rows.reshape(1, count * outputs, *rows.shape[2:]),
@@ -107,6 +108,7 @@ class ConvCall(Call):
                 self.dilation,
                 count * self.groups,
             )
+            return gradient
 
         work = 2 * self.weight.numel() + delta[0].numel() + images[0].numel()
         return Direct(delta.shape[0], self.weight.shape, delta.dtype, compute, work * delta.dtype.itemsize)

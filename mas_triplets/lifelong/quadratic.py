@@ -44,6 +44,8 @@ class QuadraticStrategy(Strategy):
         log = {name: describe(omega) for name, omega in measured.items()}
         if self.config.normalise == "mean":
             measured = divided_by_mean(measured)
+        elif self.config.normalise == "layer":
+            measured = divided_by_own_mean(measured)
         importance = accumulate(self.importance(), measured, self.config, self._tasks)
         anchor = {name: p.detach().clone() for name, p in model.named_parameters() if name in importance}
         self._penalty = QuadraticPenalty(importance, anchor, self.config.strength)
@@ -89,6 +91,16 @@ def divided_by_mean(importance: dict[str, Tensor]) -> dict[str, Tensor]:
     count = sum(omega.numel() for omega in importance.values())
     mean = sum(float(omega.double().sum()) for omega in importance.values()) / count
     return {name: omega / mean for name, omega in importance.items()}
+
+
+def divided_by_own_mean(importance: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Divide each tensor by its own mean: what counts is then which weights of a layer matter, not which layer.
+
+    A tensor that is zero everywhere (its parameter is not used) stays zero.
+
+    Example: {"a": [1, 3], "b": [4]} becomes {"a": [0.5, 1.5], "b": [1]}.
+    """
+    return {name: omega / mean if (mean := omega.double().mean().float()) > 0 else omega for name, omega in importance.items()}
 
 
 def accumulate(

@@ -1,0 +1,1 @@
+"""The sections of report pages, one file each: numbers in, HTML out."""
