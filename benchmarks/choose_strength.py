@@ -61,7 +61,8 @@ def main() -> None:
     parser.add_argument("--set", dest="settings", nargs="*", default=[])
     options = parser.parse_args()
     validation = ["data.train_parts=[train]", "evaluation.part=val"]
-    chosen, rows = {}, []
+    chosen: dict[str, tuple[float, float]] = {}
+    rows: list[dict[str, Any]] = []
     for method in options.methods:
         strengths = options.strengths if method not in ("finetune", "joint") else [0.0]
         for strength in strengths:

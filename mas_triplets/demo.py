@@ -14,7 +14,7 @@ from mas_triplets.data.items import items_of
 from mas_triplets.data.pixels import cached_pixels
 from mas_triplets.data.prepared import PreparedDataset
 from mas_triplets.data.scenes.options import SceneOptions
-from mas_triplets.data.scenes.prepare import prepare_scenes
+from mas_triplets.data.scenes.prepare import COUNTS, prepare_scenes
 from mas_triplets.data.splits import write_split
 from mas_triplets.evaluation.compare import compare
 from mas_triplets.evaluation.report import Example, write_report
@@ -26,6 +26,7 @@ from mas_triplets.progress import SILENT, Silent
 from mas_triplets.retrieval.answers import hits_json, hits_sheet
 from mas_triplets.retrieval.build import build_index
 from mas_triplets.retrieval.index import FactIndex, Hit
+from mas_triplets.training.run_folder import RunFolder
 
 METHODS = ("mas", "l2", "finetune", "joint")
 """In the order they are started: the longest first, so that no processor waits at the end."""
@@ -34,6 +35,7 @@ STRENGTH = {"mas": 1e-3, "l2": 1e-3}
 """Chosen on validation pictures of other seeds: docs/experiments.md."""
 
 QUERIES = ("<star, red>", "<ring, striped>", "<*, inside, ring>", "<heart, left of, *>", "<moon, above, star>")
+EPOCHS = 8
 _SHOWN = 12
 
 
@@ -53,7 +55,7 @@ def demo_config(out: Path, method: str, seed: int) -> RunConfig:
             "seed": seed,
             "data": {"path": str(out / "data"), "split": "random4"},
             "lifelong": {"strategy": method, "strength": STRENGTH.get(method, 0.0)},
-            "train": {"threads": 1},
+            "train": {"epochs": EPOCHS, "threads": 1},
         }
     )
 
@@ -70,7 +72,7 @@ def run_demo(out: Path, *, seed: int = 0, progress: Silent = SILENT) -> str:
         progress: who is told how far it is.
     """
     began = time.monotonic()
-    prepare_scenes(out / "data", SceneOptions(seed=seed), overwrite=True, progress=progress)
+    prepare_scenes(out / "data", SceneOptions(seed=seed), COUNTS, overwrite=True, progress=progress)
     dataset = PreparedDataset.open(out / "data")
     write_split(dataset, split_dataset(dataset, "random4", "random", tasks=4, seed=seed), overwrite=True)
     configs = {method: demo_config(out, method, seed) for method in METHODS}
@@ -83,11 +85,11 @@ def run_demo(out: Path, *, seed: int = 0, progress: Silent = SILENT) -> str:
         resume="never",
         progress=progress,
     )
-    index = build_index(_run(out, "mas"), out / "index", progress=progress)
+    index = build_index(RunFolder(out / "mas"), out / "index", progress=progress)
     answers = [_answer(index, dataset, Fact.parse(query)) for query in QUERIES]
     examples = [_example(answer) for answer in answers]
     for method in METHODS:
-        write_report(_run(out, method), examples=examples if method == "mas" else ())
+        write_report(RunFolder(out / method), examples=examples if method == "mas" else ())
     order = ("finetune", "l2", "mas", "joint")
     compare([out / method for method in order], out / "report.html", title="Rendered scenes", examples=examples)
     summary: dict[str, Any] = {
@@ -106,13 +108,7 @@ def run_demo(out: Path, *, seed: int = 0, progress: Silent = SILENT) -> str:
         ],
     }
     write_json(out / "summary.json", summary)
-    return _story(out, summary, answers)
-
-
-def _run(out: Path, method: str) -> Any:
-    from mas_triplets.training.run_folder import RunFolder
-
-    return RunFolder(out / method)
+    return _story(out, summary, answers, len(dataset.facts))
 
 
 def _answer(index: FactIndex, dataset: PreparedDataset, query: Fact) -> Answer:
@@ -130,7 +126,7 @@ def _example(answer: Answer) -> Example:
     return Example(str(answer.query), hits_sheet(answer.hits, str(answer.query)), caption)
 
 
-def _story(out: Path, summary: dict[str, Any], answers: Sequence[Answer]) -> str:
+def _story(out: Path, summary: dict[str, Any], answers: Sequence[Answer], facts: int) -> str:
     rows = [f"  {'method':<10}{'own-task mAP':>14}{'all-facts mAP':>15}{'forgetting':>12}"]
     for name, row in summary["methods"].items():
         forgotten = "-" if row["forgetting"] is None else f"{row['forgetting']:.3f}"
@@ -139,12 +135,13 @@ def _story(out: Path, summary: dict[str, Any], answers: Sequence[Answer]) -> str
     return "\n".join(
         [
             "",
-            f"Four models learnt 120 facts about {13_000:,} pictures, in four tasks, in {summary['seconds']:.0f} seconds:",
+            f"Four models learnt {facts} facts about {sum(COUNTS.values()):,} pictures in four tasks "
+            f"({summary['seconds']:.0f} seconds in all):",
             "",
             *rows,
             "",
-            "finetune learns one task after another and forgets; joint sees all tasks at once and cannot forget; l2 and",
-            "mas hold the weights that mattered, l2 all alike and mas by their importance, without keeping a picture.",
+            "finetune learns one task after another and forgets. joint sees all tasks at once: the upper bound. l2 and mas",
+            "keep no picture, but hold the weights of earlier tasks: l2 all alike, mas each by its importance.",
             "",
             "What the model that learnt with mas finds among them:",
             "",

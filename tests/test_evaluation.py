@@ -122,7 +122,7 @@ def test_image_to_fact_equals_a_plain_loop(run: RunFolder, results: dict[str, An
         _, facts = plain.of_tasks(tasks)
         firsts = []
         for image in own:
-            ranked = sorted(facts, key=lambda fact: -plain.score(2, image, fact))  # noqa: B023
+            ranked = sorted(facts, key=lambda fact: -plain.score(2, image, fact))
             firsts.append(1 + [bool(plain.labels[image, fact]) for fact in ranked].index(True))
         found = results["matrices"]["image_to_fact"][gallery]["reembedded"]
         assert found["k@1"]["R"][1][0] == pytest.approx(np.mean([first == 1 for first in firsts]))

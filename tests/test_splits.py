@@ -135,7 +135,9 @@ def test_names_and_absent_splits_are_told(dataset: PreparedDataset) -> None:
     with pytest.raises(UserError, match="did you mean 'random'"):
         split_dataset(dataset, "x", "randon")
     path = dataset.folder / "splits" / "short.json"
-    path.write_text(json.dumps({"method": "file", "seed": 0, "parameters": {}, "tasks": [{"name": "a", "fact_ids": [0]}]}))
+    path.write_text(
+        json.dumps({"method": "file", "seed": 0, "parameters": {}, "tasks": [{"name": "a", "fact_ids": [0]}]})
+    )
     with pytest.raises(UserError, match="exactly once"):
         read_split(dataset, "short")
     path.unlink()

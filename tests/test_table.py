@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -144,7 +145,9 @@ def test_missing_list_and_folder_are_told(tmp_path: Path, pictures: Path) -> Non
         read_table(tmp_path / "none.csv", tmp_path / "nowhere")
 
 
-GOOD = "image,subject,predicate,object,split\none.png,dog,run,,train\ntwo.jpg,cat,sit on,mat,test\nthree.png,dog,,,val\n"
+GOOD = (
+    "image,subject,predicate,object,split\none.png,dog,run,,train\ntwo.jpg,cat,sit on,mat,test\nthree.png,dog,,,val\n"
+)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -157,11 +160,9 @@ def test_a_damaged_list_gives_an_account_or_a_sentence(
         content[place : place + len(piece)] = piece
     path = tmp_path / "damaged.csv"
     path.write_bytes(bytes(content))
-    try:
-        builder = read_table(path, pictures)
-        builder.write(tmp_path / "d", overwrite=True)
-    except UserError as error:
-        assert str(error)
+    with contextlib.suppress(UserError):  # any other exception is a bug
+        written = read_table(path, pictures).write(tmp_path / "d", overwrite=True)
+        assert len(PreparedDataset.open(written).facts) >= 1
 
 
 def test_it_runs_by_itself_and_speaks_in_exit_codes(tmp_path: Path, pictures: Path) -> None:
@@ -170,6 +171,8 @@ def test_it_runs_by_itself_and_speaks_in_exit_codes(tmp_path: Path, pictures: Pa
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Prepared d" in done.stdout
-    wrong = subprocess.run([*command[:3], "none.csv", "--out", "e"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    wrong = subprocess.run(
+        [*command[:3], "none.csv", "--out", "e"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert wrong.returncode == 2
     assert "error: none.csv does not exist" in wrong.stderr

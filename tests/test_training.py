@@ -35,7 +35,9 @@ def config(home: Path, **settings: Any) -> RunConfig:
 
 
 def weights(run: RunFolder, stage: int | None = None) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = load_file(run.task_folder(run.stages if stage is None else stage) / "model.safetensors")
+    found: dict[str, torch.Tensor] = load_file(
+        run.task_folder(run.stages if stage is None else stage) / "model.safetensors"
+    )
     return found
 
 
@@ -43,7 +45,9 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("settings", [{"lifelong__strategy": "mas"}, {"model__input_dropout": 0.5, "loss__name": "ranking"}])
+@pytest.mark.parametrize(
+    "settings", [{"lifelong__strategy": "mas"}, {"model__input_dropout": 0.5, "loss__name": "ranking"}]
+)
 def test_same_seed_same_bits(home: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
     torch.manual_seed(1)
     one = train(config(home, **settings), tmp_path / "one")

@@ -100,7 +100,10 @@ def divided_by_own_mean(importance: dict[str, Tensor]) -> dict[str, Tensor]:
 
     Example: {"a": [1, 3], "b": [4]} becomes {"a": [0.5, 1.5], "b": [1]}.
     """
-    return {name: omega / mean if (mean := omega.double().mean().float()) > 0 else omega for name, omega in importance.items()}
+    return {
+        name: omega / mean if (mean := omega.double().mean().float()) > 0 else omega
+        for name, omega in importance.items()
+    }
 
 
 def accumulate(

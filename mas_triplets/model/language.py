@@ -59,7 +59,9 @@ class LanguageTable:
         if encoder.makes_up:
             unknown = []
         elif len(unknown) == len(words):
-            raise UserError(f"{encoder.name} knows none of the words, such as {', '.join(words[:3])}: take another text encoder")
+            raise UserError(
+                f"{encoder.name} knows none of the words, such as {', '.join(words[:3])}: take another text encoder"
+            )
         centre = raw.mean(0)
         return cls(tuple(words), _unit(raw - centre), torch.from_numpy(centre), encoder, tuple(unknown))
 

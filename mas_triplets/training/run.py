@@ -134,8 +134,8 @@ def _check_training_items(config: RunConfig, dataset: PreparedDataset, items: It
     unseen = [str(dataset.facts[fact]) for fact in np.flatnonzero(counts == 0)]
     if unseen and config.data.unseen_facts == "error":
         raise UserError(
-            f"{len(unseen)} facts of {dataset.folder} have no picture in {' or '.join(config.data.train_parts)}, such as "
-            f"{', '.join(unseen[:3])}: add pictures of them, or set data.unseen_facts=allow to learn the others and "
+            f"{len(unseen)} facts of {dataset.folder} have no picture in {' or '.join(config.data.train_parts)}, "
+            f"such as {', '.join(unseen[:3])}: add pictures of them, or set data.unseen_facts=allow to learn the others and "
             "judge these as unseen"
         )
     for task in split.tasks:
@@ -171,8 +171,8 @@ def _check_same(run: RunFolder, config: RunConfig, record: dict[str, Any]) -> No
     changed += [key for key in FINGERPRINTS if run.record.get(key) != record[key]]
     if changed:
         raise UserError(
-            f"{run.path} holds a run with another {', '.join(changed)}: choose another --out, or pass --resume never to "
-            "replace it"
+            f"{run.path} holds a run with another {', '.join(changed)}: choose another --out, or pass --resume never "
+            "to replace it"
         )
 
 
