@@ -212,13 +212,13 @@ def test_buffers_that_a_forward_writes_are_put_back() -> None:
     assert model.last is last
 
 
+@pytest.mark.parametrize("mode", ["exact", "batched"])
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
-def test_under_a_callers_context(context: Any) -> None:
-    model = network()
-    expected = estimate_importance(model, [pictures()])
+def test_under_a_callers_context(context: Any, mode: Any) -> None:
+    expected = estimate_importance(network(), [pictures()], mode=mode)
     fresh = network()  # nothing is remembered of it: everything is checked in the caller's context
     with context():
-        ours = estimate_importance(fresh, [pictures()])
+        ours = estimate_importance(fresh, [pictures()], mode=mode)
     assert all(torch.equal(ours[name], expected[name]) for name in expected)
 
 

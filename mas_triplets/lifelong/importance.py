@@ -124,9 +124,9 @@ def _batched(
     """1/N sum_b n_b |g_b| with g_b the gradient of a batch's mean: see `estimate_importance`."""
     parameters = trainable(model)
     device = next(iter(parameters.values())).device
-    totals = {name: torch.zeros_like(real(parameter.detach())) for name, parameter in parameters.items()}
     done = 0
     with undisturbed(model):
+        totals = {name: torch.zeros_like(real(parameter.detach())) for name, parameter in parameters.items()}
         for batch in prepared(batches, device, max_samples):
             size = size_of(batch)
             norms = squared_norm(output(model, batch), batch)
@@ -138,9 +138,9 @@ def _batched(
             done += size
             if progress is not None:
                 progress(done)
-    if done == 0:
-        raise UserError("no samples: `batches` gave none, so there is no importance to estimate")
-    return {name: mean_of(total, done, name) for name, total in totals.items()}
+        if done == 0:
+            raise UserError("no samples: `batches` gave none, so there is no importance to estimate")
+        return {name: mean_of(total, done, name) for name, total in totals.items()}
 
 
 def refuse_constant_norm(model: nn.Module, output: Output, batch: Batch, norms: Tensor) -> None:

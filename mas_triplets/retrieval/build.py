@@ -14,9 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from mas_triplets.data.items import items_of
 from mas_triplets.errors import UserError, unknown
 from mas_triplets.facts import SLOTS
 from mas_triplets.files import put_in_place, scratch_folder, sha256_of_file, to_json, write_json
+from mas_triplets.model.inputs import item_inputs
 from mas_triplets.model.triplet import TripletModel, gallery_rows
 from mas_triplets.progress import SILENT, Silent
 from mas_triplets.retrieval.index import FactIndex
@@ -69,8 +71,7 @@ def build_index(
     with scratch_folder(out) as scratch:
         index = faiss.IndexFlatIP(numbers_per_row(model.dim, run.config.model.score))
         rows = _Rows(fingerprint)
-        stream = progress.track(decoded(pictures, model.config.image.size), "indexing pictures", _count(pictures))
-        for embedding in _embeddings(model, rows.noting(stream)):
+        for embedding in _embedded(run, model, pictures, rows, own=images is None, progress=progress):
             index.add(_checked(embedding, model, run, rows))
         if not index.ntotal:
             raise UserError(f"none of the pictures of {pictures.place} can be read; the first: {rows.skipped[0][1]}")
@@ -127,17 +128,21 @@ class _Rows:
         """The picture of a row."""
         return self._image[row]
 
+    def note(self, path: Path, size: tuple[int, int], box: npt.NDArray[np.float32]) -> None:
+        """Note one item: its picture, the picture's (width, height), and its box (4,), NaN for the whole picture."""
+        self._image.append(_absolute(path))
+        self._size.append(size)
+        self._box.append(None if np.isnan(box).any() else box.tolist())
+
     def noting(self, stream: Iterable[Decoded]) -> Iterator[npt.NDArray[np.uint8]]:
         """Note each picture of a stream and yield the (size, size, 3) pixels of its items."""
         for one in stream:
-            path = _absolute(one.path)
             if one.problem is not None:
-                self.skipped.append((os.fsencode(path).decode("utf-8", "backslashreplace"), one.problem))
+                name = os.fsencode(_absolute(one.path)).decode("utf-8", "backslashreplace")
+                self.skipped.append((name, one.problem))
                 continue
             for box, pixels in zip(one.box, one.pixels, strict=True):
-                self._image.append(path)
-                self._size.append(one.size)
-                self._box.append(None if np.isnan(box).any() else box.tolist())
+                self.note(one.path, one.size, box)
                 yield pixels
 
     def table(self) -> pa.Table:
@@ -146,6 +151,32 @@ class _Rows:
         versions = [self._version] * len(self)
         columns = [np.arange(len(self)), self._image, width, height, self._box, versions]
         return pa.Table.from_pydict(dict(zip(ROWS.names, columns, strict=True)), schema=ROWS)
+
+
+def _embedded(
+    run: RunFolder, model: TripletModel, pictures: Pictures, rows: _Rows, *, own: bool, progress: Silent
+) -> Iterator[torch.Tensor]:
+    """Yield the raw embeddings (n, 3D) of all items in order, noting each in `rows`.
+
+    What training has decoded and encoded is not decoded and encoded again; a data set of which pictures have gone, and
+    any other pictures, are read in a stream.
+    """
+    if own and all(path.is_file() for path in pictures.paths):
+        dataset = run.dataset()
+        inputs = item_inputs(model, dataset, items_of(dataset, pictures.region), run.config.data.cache, progress)
+        size = list(zip(*(dataset.images[side].to_pylist() for side in ("width", "height")), strict=True))
+        starts = range(0, len(inputs), _BATCH)
+        for start in progress.track(starts, "indexing batches", len(starts)):
+            items = np.arange(start, min(start + _BATCH, len(inputs)))
+            for item in items:
+                picture = pictures.image[item]
+                rows.note(pictures.paths[picture], size[picture], pictures.box[item])
+            with torch.inference_mode():
+                embedding: torch.Tensor = model(inputs.batch(items))
+            yield embedding.cpu()
+        return
+    stream = progress.track(decoded(pictures, model.config.image.size), "indexing pictures", _count(pictures))
+    yield from _embeddings(model, rows.noting(stream))
 
 
 def _embeddings(model: TripletModel, stream: Iterable[npt.NDArray[np.uint8]]) -> Iterator[torch.Tensor]:

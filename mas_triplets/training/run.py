@@ -135,8 +135,8 @@ def _check_training_items(config: RunConfig, dataset: PreparedDataset, items: It
     if unseen and config.data.unseen_facts == "error":
         raise UserError(
             f"{len(unseen)} facts of {dataset.folder} have no picture in {' or '.join(config.data.train_parts)}, "
-            f"such as {', '.join(unseen[:3])}: add pictures of them, or set data.unseen_facts=allow to learn the others and "
-            "judge these as unseen"
+            f"such as {', '.join(unseen[:3])}: add pictures of them, or set data.unseen_facts=allow to learn the "
+            "others and judge these as unseen"
         )
     for task in split.tasks:
         if not counts[list(task.fact_ids)].any():

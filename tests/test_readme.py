@@ -1,0 +1,105 @@
+"""Everything the README says to type is typed here, on generated pictures."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mas_triplets.demo as demo
+from mas_triplets.__main__ import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+FACTS = (
+    ("dog", "run", ""),
+    ("dog", "jump over", "wave"),
+    ("man", "ride", "horse"),
+    ("man", "stand", ""),
+    ("dog", "", ""),
+    ("man", "", ""),
+    ("boat", "on", "water"),
+    ("water", "", ""),
+)
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line.partition(" #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory as the README has it: configs/ and a folder of photographs with a list."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    folder = tmp_path / "photos" / "images"
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    rows = ["image,subject,predicate,object,split"]
+    for number in range(32):
+        name = "beach.jpg" if number == 0 else f"{number:02d}.jpg"
+        colour = np.array(generator.integers(0, 255, 3))
+        pixels = np.clip(colour + generator.normal(0, 30, (40, 60, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+        part = ("train", "train", "test", "val")[number // 8]
+        rows += [f"{name},{','.join(FACTS[k % 8])},{part}" for k in (number, number + 1)]
+    (tmp_path / "photos" / "facts.csv").write_text("\n".join(rows) + "\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def type_in(line: str) -> str:
+    out, err = StringIO(), StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", shlex.split(line))
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert ended.value.code == 0, f"{line}\n{err.getvalue()}"
+    return out.getvalue()
+
+
+def test_every_command_works_as_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "COUNTS", {"train": 240, "val": 24, "test": 120})
+    monkeypatch.setattr(demo, "EPOCHS", 1)
+    ours = [line for line in commands() if line.startswith("mas-triplets ")]
+    assert len(ours) >= 13
+    for line in ours:
+        assert type_in(line), line
+    assert (home / "found.png").is_file()
+    assert (home / "runs" / "demo" / "report.html").is_file()
+    assert (home / "runs" / "compare.html").is_file()
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_what_is_not_ours_is_in_the_makefile_and_the_project() -> None:
+    others = [line for line in commands() if not line.startswith("mas-triplets ")]
+    makefile = (ROOT / "Makefile").read_text()
+    for line in others:
+        if line.startswith("make "):
+            assert f"\n{line.removeprefix('make ')}: " in makefile
+    assert "pip install -c constraints.txt -e '.[offline,dev]'" in others
+    assert "-c constraints.txt -e '.[offline,dev]'" in makefile
+
+
+def test_every_link_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if not target.startswith("https://"):
+            assert (ROOT / target).is_file(), target
+
+
+def test_the_machine_it_was_made_on_is_nowhere() -> None:
+    tracked = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("configs/*"), ROOT / "constraints.txt"]
+    for path in tracked:
+        assert not re.search(r"(?<![\w.])/(work|home|root|opt)/", path.read_text()), path
