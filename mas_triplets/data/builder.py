@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-import mas_triplets
 from mas_triplets.data.boxes import Box, enclosing_box
 from mas_triplets.data.card import card
 from mas_triplets.data.format import ORDERS, PARTS, REASONS, SCHEMA, TABLES
@@ -246,7 +246,7 @@ class DatasetBuilder:
         return {
             "schema": SCHEMA,
             "name": self.name,
-            "tool_version": mas_triplets.__version__,
+            "tool_version": version("mas-triplets"),
             **dict(self.about),
             "source_files": self.sources,
             "options": dict(self.options),
