@@ -1,6 +1,6 @@
 """What an estimate of importance costs, against one plain forward and backward pass of the same batch.
 
-    python -m benchmarks.importance [--json] [--models demo,head] [--repeats 9] [--threads 2]
+    python -m benchmarks.importance [--json] [--models demo,head] [--repeats 9] [--threads 2] [--cpu-time]
 
 Times are medians of interleaved repeats, after a warm-up, of calls on one batch:
 
@@ -9,6 +9,8 @@ Times are medians of interleaved repeats, after a warm-up, of calls on one batch
   model, which also checks the rules against ordinary gradients (later calls remember the outcome);
 - vmap: `torch.func.vmap(grad)`, absolute values, sum; loop: one sample, one backward pass (a quarter of the batch is
   timed, times four).
+
+With `--threads 1 --cpu-time` the processor time of this process counts, which other work on the machine disturbs less.
 """
 
 from __future__ import annotations
@@ -109,14 +111,7 @@ def by_loop(model: nn.Module, batch: Tensor) -> list[Tensor]:
     return [total / len(batch) for total in totals]
 
 
-def seconds(action: Callable[[], Any]) -> float:
-    """Return the wall time of one call."""
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
-
-
-def measure(name: str, size: int, repeats: int) -> dict[str, Any]:
+def measure(name: str, size: int, repeats: int, clock: Callable[[], float]) -> dict[str, Any]:
     """Time every way on one batch; `repeats` for the fast ones, fewer for vmap and the loop."""
     torch.manual_seed(0)
     build, shape, _ = MODELS[name]
@@ -140,7 +135,9 @@ def measure(name: str, size: int, repeats: int) -> dict[str, Any]:
         for way, action in ways.items():
             if way in ("vmap", "loop") and repeat > max(2, repeats // 4):
                 continue
-            taken = seconds(action) * (size / len(quarter) if way == "loop" else 1)
+            start = clock()
+            action()
+            taken = (clock() - start) * (size / len(quarter) if way == "loop" else 1)
             if repeat:  # the first round warms up
                 times[way].append(taken)
     medians = {way: statistics.median(values) for way, values in times.items()}
@@ -155,6 +152,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--models", default=",".join(MODELS), help=f"of: {', '.join(MODELS)}")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cpu-time", action="store_true", help="processor time instead of wall time")
     given = parser.parse_args(arguments)
     names = given.models.split(",")
     if set(names) - set(MODELS):
@@ -166,13 +164,15 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{'model':<20}{'batch':>6}{'plain ms':>10}" + "".join(f"{way:>10}" for way in WAYS))
     for name in names:
         for size in MODELS[name][2]:
-            row = measure(name, size, given.repeats)
+            row = measure(name, size, given.repeats, time.process_time if given.cpu_time else time.perf_counter)
             rows.append(row)
             if not given.json:
                 ratios = "".join(f"{row[way]:>10.2f}" for way in WAYS)
                 print(f"{name:<20}{size:>6}{row['plain_ms']:>10.1f}{ratios}", flush=True)
     if given.json:
-        print(json.dumps({"threads": given.threads, "torch": torch.__version__, "rows": rows}))
+        print(
+            json.dumps({"threads": given.threads, "cpu_time": given.cpu_time, "torch": torch.__version__, "rows": rows})
+        )
 
 
 if __name__ == "__main__":

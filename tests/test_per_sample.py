@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from mas_triplets.errors import UserError
 from mas_triplets.lifelong import per_sample, per_sample_fallback
 from mas_triplets.lifelong.importance import squared_norm
-from mas_triplets.lifelong.per_sample import per_sample_statistics
-from mas_triplets.lifelong.per_sample_gradients import Workspace
+from mas_triplets.lifelong.per_sample.gradients import Workspace
+from mas_triplets.lifelong.per_sample.statistics import per_sample_statistics
 
 Values = dict[str, Tensor]
 vision: Any = importlib.import_module("torchvision.models")  # it comes without types

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mas_triplets.errors import UserError, unknown
-from mas_triplets.lifelong.per_sample import Progress, mean_of, per_sample_statistics, trainable
-from mas_triplets.lifelong.per_sample_batches import (
+from mas_triplets.lifelong.per_sample.batches import (
     Batch,
     Output,
     checked,
@@ -26,10 +25,11 @@ from mas_triplets.lifelong.per_sample_batches import (
     size_of,
     two_different,
 )
-from mas_triplets.lifelong.per_sample_calls import real
-from mas_triplets.lifelong.per_sample_fallback import ordinary_gradients, rounding
-from mas_triplets.lifelong.per_sample_gradients import Statistic, of
-from mas_triplets.lifelong.per_sample_state import undisturbed
+from mas_triplets.lifelong.per_sample.calls import real
+from mas_triplets.lifelong.per_sample.fallback import ordinary_gradients, rounding
+from mas_triplets.lifelong.per_sample.gradients import Statistic, of
+from mas_triplets.lifelong.per_sample.state import undisturbed
+from mas_triplets.lifelong.per_sample.statistics import Progress, mean_of, per_sample_statistics, trainable
 
 Mode = Literal["exact", "batched"]
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from mas_triplets.lifelong.per_sample_calls import Call, Layout
-from mas_triplets.lifelong.per_sample_gradients import Derived, Gradients
-from mas_triplets.lifelong.per_sample_rules import RepeatCall
-from mas_triplets.lifelong.per_sample_tape import Key, Layouts, Tracked, Watch, replaced
+from mas_triplets.lifelong.per_sample.calls import Call, Layout
+from mas_triplets.lifelong.per_sample.gradients import Derived, Gradients
+from mas_triplets.lifelong.per_sample.rules import RepeatCall
+from mas_triplets.lifelong.per_sample.tape import Key, Layouts, Tracked, Watch, replaced
 
 
 class _Pass(torch.autograd.Function):

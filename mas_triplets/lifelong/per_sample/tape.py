@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
-from mas_triplets.lifelong.per_sample_calls import Call, Layout
-from mas_triplets.lifelong.per_sample_rules import RULES, RepeatCall
+from mas_triplets.lifelong.per_sample.calls import Call, Layout
+from mas_triplets.lifelong.per_sample.rules import RULES, RepeatCall
 
 # A call: function, parameters that went in, and its how-manieth occurrence with these in one forward.
 Key = tuple[str, tuple[str, ...], int]
@@ -107,7 +107,12 @@ class Watch(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        tensors = list(tensors_of((args, kwargs)))
+        tensors: list[Tensor] = []  # this runs at every call of a torch function, so plain cases come first
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, Tensor):
+                tensors.append(value)
+            elif isinstance(value, list | tuple | dict):
+                tensors.extend(tensors_of(value))
         used = [self.tracked[id(tensor)] for tensor in tensors if id(tensor) in self.tracked]
         if not used or not torch.is_grad_enabled():
             result = func(*args, **kwargs)

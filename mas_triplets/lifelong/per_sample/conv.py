@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.grad import conv2d_weight
 from typing_extensions import override
 
-from mas_triplets.lifelong.per_sample_calls import Call, Layout, real, summed
-from mas_triplets.lifelong.per_sample_gradients import Direct, Gradients, Product, Workspace
+from mas_triplets.lifelong.per_sample.calls import Call, Layout, real, summed
+from mas_triplets.lifelong.per_sample.gradients import Direct, Gradients, Product, Workspace
 
 
 class ConvCall(Call):

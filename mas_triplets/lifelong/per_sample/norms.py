@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
-from mas_triplets.lifelong.per_sample_calls import Call, Layout, real, summed
-from mas_triplets.lifelong.per_sample_gradients import Gradients
+from mas_triplets.lifelong.per_sample.calls import Call, Layout, real, summed
+from mas_triplets.lifelong.per_sample.gradients import Gradients
 
 
 class NormCall(Call):

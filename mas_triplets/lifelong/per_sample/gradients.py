@@ -178,20 +178,24 @@ class Product(Gradients):
     def _add_summed(self, grouped: Tensor, statistic: Statistic, limit: int, workspace: Workspace) -> None:
         """Several positions: one batched product over samples and groups, then absolute value or square in place."""
         working = self.column_count * self.rows.shape[3]
+        few_rows = grouped.shape[1] <= 16 and self.restore is None
         for part, rows in self._blocks(limit):
             block = grouped[part, rows]
             size = (block.numel() + block.shape[0] * working) * self.dtype.itemsize
             for samples in chunks(self.samples, size, limit):
-                columns = self.columns(samples, workspace)[:, part].flatten(0, 1).transpose(1, 2)
-                deltas = self.rows[samples, part, rows].flatten(0, 1)
-                gradient = workspace.take("gradient", (deltas.shape[0], *block.shape[1:]), deltas)
-                torch.bmm(deltas, columns, out=gradient)
+                left = self.rows[samples, part, rows].flatten(0, 1)
+                right = self.columns(samples, workspace)[:, part].flatten(0, 1)
+                if few_rows:  # measured up to twice as fast this way round
+                    left, right = right, left
+                gradient = workspace.take("gradient", (left.shape[0], left.shape[1], right.shape[1]), left)
+                torch.bmm(left, right.transpose(1, 2), out=gradient)
                 if statistic == "abs":
                     gradient.abs_()
                 else:
                     gradient.square_()
-                gradient = gradient.view(-1, *block.shape)
-                block += gradient.sum(0) if gradient.shape[0] > 1 else gradient[0]
+                gradient = gradient.view(-1, block.shape[0], *gradient.shape[1:])
+                summed = gradient.sum(0) if gradient.shape[0] > 1 else gradient[0]
+                block += summed.transpose(1, 2) if few_rows else summed
 
     def _add_outer(self, grouped: Tensor, statistic: Statistic, limit: int, workspace: Workspace) -> None:
         """One position: |a b^T| = |a| |b|^T, so the sum over samples is a matrix product."""

@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
-from mas_triplets.lifelong.per_sample_calls import Call, Layout, product, real, summed
-from mas_triplets.lifelong.per_sample_conv import ConvCall
-from mas_triplets.lifelong.per_sample_gradients import Direct, Gradients, TableRows
-from mas_triplets.lifelong.per_sample_norms import BatchNormCall, GroupNormCall, LayerNormCall, RMSNormCall
+from mas_triplets.lifelong.per_sample.calls import Call, Layout, product, real, summed
+from mas_triplets.lifelong.per_sample.conv import ConvCall
+from mas_triplets.lifelong.per_sample.gradients import Direct, Gradients, TableRows
+from mas_triplets.lifelong.per_sample.norms import BatchNormCall, GroupNormCall, LayerNormCall, RMSNormCall
 
 
 class LinearCall(Call):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 import torch
 from torch import Tensor, nn
 
-from mas_triplets.lifelong.per_sample_batches import (
+from mas_triplets.lifelong.per_sample.batches import (
     Batch,
     Output,
     map_tensors,
@@ -22,9 +22,9 @@ from mas_triplets.lifelong.per_sample_batches import (
     tensors_in,
     two_different,
 )
-from mas_triplets.lifelong.per_sample_calls import real
-from mas_triplets.lifelong.per_sample_gradients import Statistic, chunks, of
-from mas_triplets.lifelong.per_sample_state import frozen
+from mas_triplets.lifelong.per_sample.calls import real
+from mas_triplets.lifelong.per_sample.gradients import Statistic, chunks, of
+from mas_triplets.lifelong.per_sample.state import frozen
 
 Objective = Callable[[Tensor, Batch], Tensor]
 

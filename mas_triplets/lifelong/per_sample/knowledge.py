@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from mas_triplets.lifelong.per_sample_batches import Batch, size_of, tensors_in
-from mas_triplets.lifelong.per_sample_tape import Layouts
+from mas_triplets.lifelong.per_sample.batches import Batch, size_of, tensors_in
+from mas_triplets.lifelong.per_sample.tape import Layouts
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,15 @@ For a model F, a scalar objective o_n = o(F(x_n)) a sample and every parameter p
 
 The absolute value is taken per sample, before the mean, so neither is a function of the ordinary batch gradient. One
 forward and one backward pass for the gradients of activations give, at each call of a function with parameters, the
-input A and the output gradient Delta; per-sample gradients follow in closed form (`per_sample_rules.py`), and are
-summed, chunk by chunk, without ever being stored for the whole batch (`per_sample_gradients.py`).
+input A and the output gradient Delta; per-sample gradients follow in closed form (`rules.py`), and are
+summed, chunk by chunk, without ever being stored for the whole batch (`gradients.py`).
 
 How it is known that a rule applies. First, every torch function that takes a parameter is seen
-(`per_sample_tape.py`): one that no rule covers sends its parameters to `torch.func.vmap(grad)`, in that batch. Second,
+(`tape.py`): one that no rule covers sends its parameters to `torch.func.vmap(grad)`, in that batch. Second,
 on two different samples of the first batch the outcome is compared, parameter by parameter, with ordinary backward
 passes of one sample each; whatever differs by more than rounding goes that slower way for good. Third, vmap is compared
 in the same manner, and replaced by a loop over samples where it fails. What was found is remembered for as long as the
-model and its code stay the same (`per_sample_knowledge.py`).
+model and its code stay the same (`knowledge.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from mas_triplets.errors import UserError, unknown
-from mas_triplets.lifelong.per_sample_batches import (
+from mas_triplets.lifelong.per_sample.batches import (
     Batch,
     Output,
     checked,
@@ -37,10 +37,10 @@ from mas_triplets.lifelong.per_sample_batches import (
     size_of,
     two_different,
 )
-from mas_triplets.lifelong.per_sample_calls import real
-from mas_triplets.lifelong.per_sample_capture import Capture
-from mas_triplets.lifelong.per_sample_fallback import Fallback, Objective, Wrapped, agree, ordinary_gradients
-from mas_triplets.lifelong.per_sample_gradients import (
+from mas_triplets.lifelong.per_sample.calls import real
+from mas_triplets.lifelong.per_sample.capture import Capture
+from mas_triplets.lifelong.per_sample.fallback import Fallback, Objective, Wrapped, agree, ordinary_gradients
+from mas_triplets.lifelong.per_sample.gradients import (
     CACHE_BYTES,
     Gradients,
     Statistic,
@@ -48,9 +48,9 @@ from mas_triplets.lifelong.per_sample_gradients import (
     add_chunked,
     of,
 )
-from mas_triplets.lifelong.per_sample_knowledge import Knowledge, Learnt
-from mas_triplets.lifelong.per_sample_state import frozen, undisturbed
-from mas_triplets.lifelong.per_sample_tape import SHARED, Layouts, Recorder, layout_of
+from mas_triplets.lifelong.per_sample.knowledge import Knowledge, Learnt
+from mas_triplets.lifelong.per_sample.state import frozen, undisturbed
+from mas_triplets.lifelong.per_sample.tape import SHARED, Layouts, Recorder, layout_of
 
 Progress = Callable[[int], None]
 # Looks at the objective of every sample of the first batch, and may refuse: (model, output, batch, objectives).

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mas_triplets.lifelong.per_sample_gradients import Direct, Gradients, Product
+from mas_triplets.lifelong.per_sample.gradients import Direct, Gradients, Product
 
 
 @dataclass(frozen=True)
