@@ -26,8 +26,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mas_triplets.lifelong import per_sample_knowledge
 from mas_triplets.lifelong.importance import estimate_importance
+from mas_triplets.lifelong.per_sample import knowledge
 
 WAYS = ("exact", "first", "batched", "vmap", "loop")
 
@@ -119,7 +119,7 @@ def measure(name: str, size: int, repeats: int, clock: Callable[[], float]) -> d
     quarter = batch[: size // 4]
 
     def first() -> None:
-        per_sample_knowledge.forget(model)
+        knowledge.forget(model)
         estimate_importance(model, [batch])
 
     ways: dict[str, Callable[[], Any]] = {

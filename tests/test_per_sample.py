@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mas_triplets.errors import UserError
-from mas_triplets.lifelong import per_sample, per_sample_fallback
 from mas_triplets.lifelong.importance import squared_norm
+from mas_triplets.lifelong.per_sample import fallback, statistics
 from mas_triplets.lifelong.per_sample.gradients import Workspace
 from mas_triplets.lifelong.per_sample.statistics import per_sample_statistics
 
@@ -73,7 +73,7 @@ def rules_alone() -> Iterator[None]:
         raise NoFallbackError(sorted(names))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(per_sample_fallback.Fallback, "add", refuse)
+        patch.setattr(fallback.Fallback, "add", refuse)
         yield
 
 
@@ -288,7 +288,7 @@ def test_large_layers_are_cut_into_blocks(monkeypatch: pytest.MonkeyPatch, only_
         return like.new_empty(*shape)
 
     monkeypatch.setattr(Workspace, "take", take)
-    monkeypatch.setattr(per_sample, "CACHE_BYTES", 2000)
+    monkeypatch.setattr(statistics, "CACHE_BYTES", 2000)
     model = seeded(lambda: nn.Sequential(nn.Conv2d(6, 12, 3, groups=3), nn.Tanh(), nn.Conv2d(12, 9, 3), nn.Flatten()))
     check(model, images(5, 6, 7))
     assert 1000 < max(taken) <= 2000

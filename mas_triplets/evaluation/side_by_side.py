@@ -16,6 +16,7 @@ from queue import Empty
 from typing import Any, TypeVar
 
 from mas_triplets.config import RunConfig
+from mas_triplets.evaluation.report import write_report
 from mas_triplets.evaluation.results import Results
 from mas_triplets.evaluation.run import evaluate
 from mas_triplets.progress import SILENT, Silent
@@ -50,13 +51,16 @@ def _start(reports: Any) -> None:
 
 def _run(name: str, config: RunConfig, out: Path, resume: Resume) -> Results:
     reporter = _Reporter(name)
-    return evaluate(train(config, out, resume=resume, progress=reporter), progress=reporter)
+    run = train(config, out, resume=resume, progress=reporter)
+    results = evaluate(run, progress=reporter)
+    write_report(run)
+    return results
 
 
 def train_side_by_side(
     runs: Mapping[str, tuple[RunConfig, Path]], *, processes: int, resume: Resume = "auto", progress: Silent = SILENT
 ) -> dict[str, Results]:
-    """Train and evaluate each run in a process of its own, `processes` at a time, and return their results by name.
+    """Train, evaluate and report each run in a process of its own, `processes` at a time; return results by name.
 
     Args:
         runs: name -> configuration (its `train.threads` should be 1) and folder; started in this order.

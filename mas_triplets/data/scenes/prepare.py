@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image
@@ -51,6 +51,7 @@ def prepare_scenes(
         job[0].save(job[1], format="PNG", compress_level=_FASTEST)
 
     with scratch_folder(out.with_name(out.name + ".images")) as pictures, ThreadPoolExecutor() as pool:
+        saving: list[Future[None]] = []
         blocks = scene_blocks(options, 0, total)
         bar = iter(progress.track(range(total), "rendering scenes", total))
         for block in blocks:
@@ -58,12 +59,16 @@ def prepare_scenes(
             jobs = [
                 (Image.fromarray(pixels), pictures / name) for pixels, name in zip(block.pictures, names, strict=True)
             ]
-            list(pool.map(save, jobs))
+            for future in saving:  # of the block before: pictures are saved while the next ones are rendered
+                future.result()
+            saving = [pool.submit(save, job) for job in jobs]
             for scene, name in zip(block.scenes, names, strict=True):
                 part = next(part for part, end in ends.items() if scene.index < end)
                 _add(builder, scene, name, part, options.size)
                 next(bar)
         next(bar, None)  # ends the bar
+        for future in saving:
+            future.result()
 
         def fill(folder: Path) -> None:
             pictures.rename(folder / "images")

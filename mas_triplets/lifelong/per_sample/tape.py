@@ -3,10 +3,10 @@
 A `TorchFunctionMode` sees every call of a torch function, so a parameter that is used directly (a class token, tied
 weights, `out_proj.weight` read without calling `out_proj`) is seen as surely as one inside a layer. Hooks on modules
 would miss those. What the mode cannot see (compiled code, some custom autograd functions) is caught by the comparison
-with ordinary gradients in `per_sample.py`.
+with ordinary gradients in `statistics.py`.
 
 Two modes share the bookkeeping. `Recorder` runs on single samples and on a pair, and only notes results; comparing
-them tells the layout of each call. `Capture` (per_sample_capture.py) runs on whole batches and gathers gradients.
+them tells the layout of each call. `Capture` (`capture.py`) runs on whole batches and gathers gradients.
 """
 
 from __future__ import annotations
