@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mas_triplets.console import print_table, run
+from mas_triplets.console import print_json, print_table, run
 from mas_triplets.data.describe import describe_dataset
 from mas_triplets.data.prepared import PreparedDataset
 
@@ -16,11 +16,16 @@ Out = Annotated[Path, typer.Option("--out", help="Folder of the prepared data se
 Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn at random.", min=0)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace another data set in --out, with its splits.")]
 Name = Annotated[str | None, typer.Option(help="Name of the data set; the folder's name if none is given.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
 
 
-def print_prepared(out: Path) -> None:
-    """Print what is in the data set just prepared, what was left out and why, and what to do next."""
-    for title, rows in describe_dataset(PreparedDataset.open(out)).items():
+def print_prepared(out: Path, as_json: bool = False) -> None:
+    """Print what is in the data set just prepared, what was left out and why, and what to do next; or JSON alone."""
+    tables = describe_dataset(PreparedDataset.open(out))
+    if as_json:
+        print_json(tables)
+        return
+    for title, rows in tables.items():
         print_table(title, rows)
     print(f"Prepared {out}. Next: mas-triplets split {out} --method random --tasks 4 --name random4")
 

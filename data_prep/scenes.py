@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from data_prep.command import Out, Overwrite, Seed, print_prepared, run_alone
+from data_prep.command import AsJson, Out, Overwrite, print_prepared, run_alone
 from mas_triplets.data.scenes.options import SceneOptions
 from mas_triplets.data.scenes.prepare import COUNTS, prepare_scenes
 from mas_triplets.errors import UserError, unknown
@@ -27,12 +27,15 @@ def prepare(
     train: Annotated[int | None, typer.Option(help="Number of training pictures.", min=1)] = None,
     val: Annotated[int | None, typer.Option(help="Number of validation pictures.", min=0)] = None,
     test: Annotated[int | None, typer.Option(help="Number of test pictures.", min=0)] = None,
-    seed: Seed = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of everything that is drawn at random, 0 if none is given.", min=0)
+    ] = None,
     overwrite: Overwrite = False,
+    as_json: AsJson = False,
 ) -> None:
     """Rendered scenes: shapes with colours, patterns and relations, made on the spot."""
     options = _read(path) if path is not None else {}
-    given = {"size": size, "difficulty": difficulty, "train": train, "val": val, "test": test, "seed": seed or None}
+    given = {"size": size, "difficulty": difficulty, "train": train, "val": val, "test": test, "seed": seed}
     options |= {key: value for key, value in given.items() if value is not None}
     counts = {part: options.pop(part, number) for part, number in COUNTS.items()}
     for part, number in counts.items():
@@ -42,7 +45,7 @@ def prepare(
             )
     with Progress() as progress:
         prepare_scenes(out, SceneOptions(**options), counts, overwrite=overwrite, progress=progress)
-    print_prepared(out)
+    print_prepared(out, as_json)
 
 
 def _read(path: Path) -> dict[str, Any]:

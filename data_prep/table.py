@@ -8,21 +8,23 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
 import typer
 
-from data_prep.command import Name, Out, Overwrite, Seed, print_prepared, run_alone
+from data_prep.command import AsJson, Name, Out, Overwrite, Seed, print_prepared, run_alone
 from mas_triplets.data.boxes import Box, clip_box
 from mas_triplets.data.builder import DatasetBuilder
 from mas_triplets.data.format import PARTS
 from mas_triplets.data.images import check_picture
-from mas_triplets.errors import UserError
-from mas_triplets.facts import SLOTS, Fact
+from mas_triplets.errors import UserError, nearest
+from mas_triplets.facts import SLOTS, Fact, is_unicode
 from mas_triplets.progress import SILENT, Progress, Silent
 
 _REQUIRED = ("image", "subject")
@@ -53,6 +55,7 @@ def prepare(
     ] = 0.2,
     seed: Seed = 0,
     overwrite: Overwrite = False,
+    as_json: AsJson = False,
 ) -> None:
     """Your own list of pictures and facts: CSV or JSON Lines (image, subject, predicate, object, split, boxes)."""
     with Progress() as progress:
@@ -66,7 +69,7 @@ def prepare(
             progress=progress,
         )
         builder.write(out, overwrite=overwrite)
-    print_prepared(out)
+    print_prepared(out, as_json)
 
 
 def read_table(
@@ -85,14 +88,17 @@ def read_table(
     no validation part, `validation` of the training pictures are.
 
     Raises:
-        UserError: the list cannot be read, or lacks a column.
+        UserError: the list cannot be read, or lacks a column, or a share is none.
     """
-    folder = (images or path.parent).resolve()
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder: give the pictures' folder with --images")
+    for option, share in (("validation", validation), ("test", test)):
+        if not 0 <= share <= 0.9:  # NaN is caught too
+            raise UserError(f"--{option} is {share}: it must be a share from 0 to 0.9")
     if path.is_dir():
         raise UserError(f"{path} is a folder: give the list itself, a .csv, .tsv or .jsonl file")
     records = list(_records(path))
+    folder = (images or path.parent).resolve()
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder: give the pictures' folder with --images")
     builder = DatasetBuilder(
         name,
         about={"licence": "as the pictures' owner states", "citation": "none given"},
@@ -100,7 +106,11 @@ def read_table(
         notes=[f"Prepared from the list {path.name}; the pictures stay in their own folder."],
     )
     builder.add_source(path)
-    checked = _check_pictures(folder, [fields for _, fields in records if not isinstance(fields, str)], progress)
+    fields_of = [fields for _, fields in records if not isinstance(fields, str)]
+    for note in _ignored(path, fields_of):
+        progress.note(note)
+        builder.notes.append(note)
+    checked = _check_pictures(folder, fields_of, progress)
     for source, fields in records:
         if isinstance(fields, str):
             builder.reject(source, "malformed record", fields)
@@ -144,13 +154,20 @@ def _json_records(file: str, text: str) -> Iterator[Record]:
         except RecursionError:
             yield source, "JSON nested too deeply"
             continue
-        yield source, fields if isinstance(fields, dict) else "not a JSON object"
+        if not isinstance(fields, dict):
+            yield source, "not a JSON object"
+            continue
+        folded = {key.strip().casefold(): value for key, value in fields.items()}
+        yield source, folded if len(folded) == len(fields) else "two keys differ in case or spaces only"
 
 
 def _csv_records(path: Path, text: str) -> Iterator[Record]:
     delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    header = [column.strip().casefold() for column in next(rows)]
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    try:
+        header = [column.strip().casefold() for column in next(rows)]
+    except csv.Error as error:
+        raise UserError(f"{path} line 1: the names of the columns cannot be read ({error}): check its quotes") from None
     missing = [column for column in _REQUIRED if column not in header]
     if missing:
         raise UserError(
@@ -167,12 +184,11 @@ def _csv_records(path: Path, text: str) -> Iterator[Record]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield f"{path.name}#{rows.line_num}", str(error)
+            first, line = line + 1, rows.line_num
+            lost = f"; an open quote took in what follows, up to line {line}, which is lost" if line > first else ""
+            yield f"{path.name}#{first}", f"{error}{lost}"
             continue
-        source, line = (
-            f"{path.name}#{line + 1}",
-            rows.line_num,
-        )  # a record may span lines: its first one is named
+        source, line = f"{path.name}#{line + 1}", rows.line_num  # a record may span lines: its first one is named
         if not any(field.strip() for field in row):
             continue
         if len(row) != len(header):
@@ -181,12 +197,33 @@ def _csv_records(path: Path, text: str) -> Iterator[Record]:
             yield source, dict(zip(header, row, strict=True))
 
 
-def _check_pictures(
-    folder: Path, records: list[Mapping[str, Any]], progress: Silent
-) -> dict[str, tuple[Path, tuple[int, int] | UserError]]:
-    """Decode each named picture once, in threads; a size in pixels, or why there is none, for each name."""
-    names = sorted({name for fields in records if isinstance(name := fields.get("image"), str) and name.strip()})
-    paths = {name: _located(folder, name.strip()) for name in names}
+def _ignored(path: Path, records: list[Mapping[str, Any]]) -> list[str]:
+    """One sentence for each column (or key) that is not known, with the known name it may stand for."""
+    notes = []
+    for column in sorted({key for fields in records for key in fields} - {*_KNOWN, ""}):
+        close = nearest(column, _KNOWN)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        shown = column.encode("utf-8", "backslashreplace").decode()
+        notes.append(f"{path.name}: the column '{shown}' is not known and was ignored{hint}")
+    return notes
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """What a name in the list stands for: `image_id` is one for all names of the same file; a size, or why none."""
+
+    image_id: str
+    path: Path
+    size: tuple[int, int] | UserError
+
+
+def _check_pictures(folder: Path, records: list[Mapping[str, Any]], progress: Silent) -> dict[str, _Picture]:
+    """Decode each named picture once, in threads."""
+    names = sorted({name for fields in records if _is_name(name := fields.get("image"))})
+    located = {name: _located(folder, name.strip()) for name in names}
+    ids: dict[Path, str] = {}  # of each file: a name inside the folder comes first, whatever the order of the records
+    for image_id, real in sorted(located.values(), key=lambda found: (found[0].startswith("../"), found[0])):
+        ids.setdefault(real, image_id)
 
     def check(path: Path) -> tuple[int, int] | UserError:
         try:
@@ -194,25 +231,44 @@ def _check_pictures(
         except UserError as error:
             return error
 
-    distinct = sorted(set(paths.values()))
+    paths = {real: Path(os.path.normpath(folder / image_id)) for real, image_id in ids.items()}
     with ThreadPoolExecutor() as pool:
-        found = progress.track(pool.map(check, distinct), "checking pictures", len(distinct))
-        sizes = dict(zip(distinct, found, strict=True))
-    return {name: (path, sizes[path]) for name, path in paths.items()}
+        found = progress.track(pool.map(check, paths.values()), "checking pictures", len(paths))
+        sizes = dict(zip(paths, found, strict=True))
+    return {name: _Picture(ids[real], paths[real], sizes[real]) for name, (_, real) in located.items()}
 
 
-def _located(folder: Path, name: str) -> Path:
+def _is_name(given: Any) -> TypeGuard[str]:
+    return isinstance(given, str) and bool(given.strip()) and is_unicode(given)
+
+
+def _located(folder: Path, name: str) -> tuple[str, Path]:
+    """Return the name relative to the folder in its shortest form, and the file it leads to, links followed."""
     path = folder / name
-    if "\\" in name and not path.exists():  # a list written on Windows
+    if "\\" in name and not _exists(path):  # a list written on Windows
         path = folder / name.replace("\\", "/")
-    return path
+    short = Path(os.path.normpath(path))
+    try:
+        real = path.resolve()
+        if short.resolve() != real or (folder not in short.parents and folder in real.parents):
+            short = real
+    except (OSError, ValueError, RuntimeError):  # a name too long, a null in it, a loop of links: it is not there
+        real = short
+    return Path(os.path.relpath(short, folder)).as_posix(), real
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _add(
     builder: DatasetBuilder,
     source: str,
     fields: Mapping[str, Any],
-    checked: Mapping[str, tuple[Path, tuple[int, int] | UserError]],
+    checked: Mapping[str, _Picture],
 ) -> None:
     image = fields.get("image")
     words = [fields.get(slot) for slot in SLOTS]
@@ -222,9 +278,12 @@ def _add(
     if any(word is not None and not isinstance(word, str) for word in words):
         builder.reject(source, "malformed record", "subject, predicate and object must be text")
         return
-    path, size = checked[image]
+    if not all(is_unicode(text) for text in (image, *words) if text):
+        builder.reject(source, "malformed record", "the image or a slot is not valid Unicode text")
+        return
+    image_id, path, size = checked[image].image_id, checked[image].path, checked[image].size
     if isinstance(size, UserError):
-        builder.reject(source, "unreadable image" if path.exists() else "missing image", str(size))
+        builder.reject(source, "unreadable image" if _exists(path) else "missing image", str(size))
         return
     if not any(word and word.strip() for word in words):
         builder.reject(source, "empty text", "no slot is filled")
@@ -247,9 +306,10 @@ def _add(
     except ValueError as error:
         builder.reject(source, "degenerate box", str(error))
         return
-    image_id = image.strip().replace("\\", "/")
     if not builder.has_image(image_id):
         builder.add_image(image_id, str(path), size, part, source_id=image.strip())
+    elif part is not None and builder.part_of(image_id) is None:
+        builder.set_part(image_id, part)
     elif part is not None and builder.part_of(image_id) != part:
         builder.reject(source, "conflicting part", f"{image_id} is in {builder.part_of(image_id)} already, not {part}")
         return
@@ -262,7 +322,7 @@ def _box(given: Any, size: tuple[int, int]) -> Box | None:
     numbers = re.split(r"[\s,;]+", given.strip().strip("[]()").strip()) if isinstance(given, str) else given
     try:
         values = [float(number) for number in numbers]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"box {given!r} is not four numbers x1 y1 x2 y2") from None
     box = clip_box(values, *size)
     if box is None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:
     from mas_triplets.data.prepared import PreparedDataset
     from mas_triplets.errors import UserError
@@ -18,6 +16,8 @@ if TYPE_CHECKING:
     from mas_triplets.model.triplet import TripletModel
     from mas_triplets.retrieval.index import FactIndex
     from mas_triplets.training.run import train
+
+    __version__: str
 
 _HOMES = {
     "Fact": "mas_triplets.facts",
@@ -42,6 +42,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("mas-triplets")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'mas_triplets' has no attribute '{name}'")

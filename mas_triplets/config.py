@@ -7,11 +7,12 @@ unknown key is an error that names it and the nearest valid one. The resolved tr
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from mas_triplets.errors import UserError, nearest
 
@@ -19,6 +20,14 @@ Part = Literal["train", "val", "test"]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _as_text(value: Any) -> Any:
+    """Return a whole number or a date as the text it is read from: YAML takes the name 2024 for a number."""
+    return str(value) if isinstance(value, int | date) and not isinstance(value, bool) else value
+
+
+Name = Annotated[str, BeforeValidator(_as_text)]
 
 
 class _Node(BaseModel):
@@ -30,11 +39,11 @@ class DataConfig(_Node):
 
     path: Path
     """Folder of the prepared data set; a relative one is looked up from the working directory."""
-    split: str
+    split: Name
     """Name of a split of the data set: `splits/NAME.json`."""
     region: Literal["image", "box"] = "image"
     """What is embedded: the whole picture, or the box of each fact."""
-    train_parts: tuple[Part, ...] = ("train",)
+    train_parts: Annotated[tuple[Part, ...], Field(min_length=1)] = ("train",)
     """Parts whose pictures are learnt from; add `val` for a final run, once nothing is left to choose."""
     unseen_facts: Literal["error", "allow"] = "error"
     """What to do about facts without a training picture: stop, or learn the others and judge these as unseen."""
@@ -99,7 +108,7 @@ class LifelongConfig(_Node):
 
     strategy: str = "mas"
     """`finetune`, `joint`, `l2` or `mas`."""
-    strength: NotNegative = 1.0
+    strength: Annotated[float, Field(ge=0, le=1e30)] = 1.0
     """Lambda of the penalty lambda * sum_p Omega_p (theta_p - theta*_p)^2."""
     application: Literal["gradient", "proximal"] = "gradient"
     """The penalty as a gradient, or as a proximal step after the optimiser's."""
@@ -170,7 +179,7 @@ def load_config(path: Path, settings: Iterable[str] = ()) -> RunConfig:
         raise UserError(f"{path} does not exist: give the YAML file of a run, such as those in configs/") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as a configuration: {error}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path} is not a configuration: it should map keys such as `data` and `model` to values")
@@ -198,8 +207,9 @@ def make_config(tree: Mapping[str, Any], settings: Iterable[str] = (), *, where:
 def _value(setting: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"--set {setting!r}: the value is not valid YAML") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
+        reason = " ".join(str(error).split())
+        raise UserError(f"--set {setting!r}: the value is not valid YAML ({reason}): put text in quotes") from None
 
 
 def _copied(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mas_triplets.errors import UserError
@@ -14,21 +17,72 @@ if TYPE_CHECKING:
 
 DONE, BUG, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
+_PLACE = "give another path, whose folders are folders and which holds nothing of another kind"
+_RIGHTS = "give another path, or the right to read and write there"
+_REMEDIES = {
+    errno.ENOTDIR: _PLACE,
+    errno.EEXIST: _PLACE,
+    errno.EISDIR: _PLACE,
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EROFS: _RIGHTS,
+    errno.ENOSPC: "make room there, or give a path on another disk",
+    errno.ENAMETOOLONG: "give a shorter path",
+}
+"""Errors of the system that whoever gave the path can mend; any other is a bug."""
+
 
 def run(app: typer.Typer) -> NoReturn:
     """Run a command line: exit code 0 done, 2 wrong use or bad input with one sentence, 1 a bug with its traceback."""
     try:
-        app()
+        code = _code(app)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(WRONG_USE)
+        code = WRONG_USE
     except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
-        sys.stderr.close()
-        sys.exit(DONE)
+        _drop_output()
+        code = DONE
+    except OSError as error:
+        if error.errno not in _REMEDIES:
+            raise
+        name = error.filename2 or error.filename or "a file"
+        print(f"error: {os.fsdecode(name)}: {error.strerror}; {_REMEDIES[error.errno]}", file=sys.stderr)
+        code = WRONG_USE
     except KeyboardInterrupt:
+        code = INTERRUPTED
+    if code == INTERRUPTED:
         print("interrupted: what was written so far is whole and stays usable", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    sys.exit(DONE)
+    sys.exit(code)
+
+
+def _code(app: typer.Typer) -> int:
+    """Run the command line and return the exit code that Typer has for it; 130 is an interruption."""
+    from typer import Abort
+
+    try:
+        ended = app(standalone_mode=False)  # the code of an Exit, 130 of Ctrl-C, or what the command returned
+        sys.stdout.flush()  # a reader that has gone is noticed here, not when the interpreter ends
+    except Abort:
+        return INTERRUPTED
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # Typer makes exit code 1 of it
+            raise error.__context__ from None
+        raise
+    except Exception as error:
+        show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
+        if show is None or not isinstance(code, int):
+            raise
+        show()  # an error of Typer's, or of the Click inside or below it: how the command is used
+        return code
+    return ended if isinstance(ended, int) else DONE
+
+
+def _drop_output() -> None:
+    """Let what is still to be flushed to a reader that has gone go nowhere, without a message at the very end."""
+    with suppress(OSError, ValueError):  # a standard output that is no file
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def print_json(value: Any) -> None:

@@ -16,11 +16,12 @@ from mas_triplets.data.prepared import PreparedDataset
 from mas_triplets.data.scenes.options import SceneOptions
 from mas_triplets.data.scenes.prepare import COUNTS, prepare_scenes
 from mas_triplets.data.splits import write_split
+from mas_triplets.errors import UserError
 from mas_triplets.evaluation.compare import compare
 from mas_triplets.evaluation.report import Example, write_report
 from mas_triplets.evaluation.side_by_side import train_side_by_side
 from mas_triplets.facts import Fact
-from mas_triplets.files import write_json
+from mas_triplets.files import write_json, write_text
 from mas_triplets.model.splitting import split_dataset
 from mas_triplets.progress import SILENT, Silent
 from mas_triplets.retrieval.answers import hits_json, hits_sheet
@@ -37,6 +38,7 @@ STRENGTH = {"mas": 0.25, "l2": 1.0}
 QUERIES = ("<star, red>", "<ring, striped>", "<*, inside, ring>", "<heart, left of, *>", "<moon, above, star>")
 EPOCHS = 8
 _SHOWN = 12
+_MARK = "DEMO.txt"
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def run_demo(out: Path, *, seed: int = 0, progress: Silent = SILENT) -> str:
         progress: who is told how far it is.
     """
     began = time.monotonic()
+    _check_is_a_demonstration(out)
     prepare_scenes(out / "data", SceneOptions(seed=seed), COUNTS, overwrite=True, progress=progress)
     dataset = PreparedDataset.open(out / "data")
     write_split(dataset, split_dataset(dataset, "random4", "random", tasks=4, seed=seed), overwrite=True)
@@ -113,6 +116,17 @@ def run_demo(out: Path, *, seed: int = 0, progress: Silent = SILENT) -> str:
     }
     write_json(out / "summary.json", summary)
     return _story(out, summary, answers, len(dataset.facts))
+
+
+def _check_is_a_demonstration(out: Path) -> None:
+    """Raise UserError if `out` holds anything but an earlier demonstration, which may be replaced."""
+    if not out.exists() or (out / _MARK).is_file() or (out.is_dir() and not any(out.iterdir())):
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(
+            out / _MARK, "Everything in this folder is made by `mas-triplets demo`, and made anew the next time.\n"
+        )
+        return
+    raise UserError(f"{out} exists and holds no demonstration: choose another --out, nothing was written")
 
 
 def _answer(index: FactIndex, dataset: PreparedDataset, query: Fact) -> Answer:

@@ -35,6 +35,11 @@ def normalise_text(text: str) -> str:
         text = folded
 
 
+def is_unicode(text: str) -> bool:
+    """Whether `text` can be written as UTF-8: a lone surrogate, which JSON can spell, cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 @dataclass(frozen=True, slots=True)
 class Fact:
     """A fact or a query of facts; slots hold normalised text, or None where absent or open.
@@ -42,7 +47,7 @@ class Fact:
     Text given to the constructor is normalised; `*` and the empty text become None.
 
     Raises:
-        UserError: all three slots are empty.
+        UserError: all three slots are empty, or one holds what is not valid Unicode text.
     """
 
     subject: str | None
@@ -53,6 +58,8 @@ class Fact:
         for slot in SLOTS:
             value = getattr(self, slot)
             if value is not None:
+                if isinstance(value, str) and not is_unicode(value):
+                    raise UserError(f"the {slot} {value!r} is not valid Unicode text: write it anew")
                 value = normalise_text(value)
                 object.__setattr__(self, slot, None if value in ("", WILD_CARD) else value)
         if not any(self.mask):

@@ -37,7 +37,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(path: Path) -> Iterator[Path]:
-    """Yield a fresh folder beside `path`, which is removed at the end unless `put_in_place` has moved it."""
+    """Yield a fresh folder beside `path`, which is removed at the end unless `put_in_place` has moved it.
+
+    Raises:
+        UserError: `path` is the working directory, which cannot be replaced from within.
+    """
+    path = _replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -49,7 +54,12 @@ def scratch_folder(path: Path) -> Iterator[Path]:
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
-    """Rename the finished folder `temporary` to `path`; what was there is removed once the new one stands."""
+    """Rename the finished folder `temporary` to `path`; what was there is removed once the new one stands.
+
+    Raises:
+        UserError: `path` is the working directory, which cannot be replaced from within.
+    """
+    path = _replaceable(path)
     if path.exists():
         old = path.with_name(f".{path.name}.{os.getpid()}.old")
         path.rename(old)
@@ -57,6 +67,13 @@ def put_in_place(temporary: Path, path: Path) -> None:
         shutil.rmtree(old)
     else:
         temporary.rename(path)
+
+
+def _replaceable(path: Path) -> Path:
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - absolute() leaves "..", resolve() follows links
+    if path.exists() and path.samefile(Path.cwd()):
+        raise UserError(f"--out is the working directory ({path}): name a folder, nothing was written")
+    return path
 
 
 def write_text(path: Path, text: str) -> None:

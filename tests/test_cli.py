@@ -5,17 +5,20 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import yaml
 from small_run import small_config, small_data
 
+import mas_triplets
 from mas_triplets.__main__ import main
 
 VERBS = ("demo", "prepare", "split", "describe", "train", "evaluate", "compare", "index", "query")
@@ -209,3 +212,55 @@ def test_a_bug_is_exit_code_one(home: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=home)
     assert done.returncode == 1
     assert "RuntimeError: ours" in done.stderr
+
+
+def test_a_path_that_cannot_be_written_is_a_sentence(home: Path) -> None:
+    (home / "folder.png").mkdir()
+    for arguments, name in (
+        (("train", "config.yaml", "--out", "config.yaml/x"), "config.yaml"),
+        (("index", "mas", "--out", "config.yaml/x"), "config.yaml"),
+        (("query", "found", "<dog>", "--sheet", "config.yaml/x.png"), "config.yaml"),
+        (("query", "found", "<dog>", "--sheet", "folder.png"), "folder.png: Is a directory; give another path"),
+        (("query", "found", "<dog>", "--sheet", "x" * 300 + ".png"), "give a shorter path"),
+    ):
+        fails(*arguments, cwd=home, says=name)
+
+
+def test_results_that_are_none_are_named(home: Path, tmp_path: Path) -> None:
+    shutil.copytree(home / "mas", tmp_path / "run")
+    (tmp_path / "run" / "results.json").write_text("{}")
+    fails("describe", "run", cwd=tmp_path, says="results.json is not the results of a run: run `mas-triplets evaluate")
+
+
+def ended(body: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command line of one command whose body is given, in a process of its own."""
+    code = (
+        "import mas_triplets.console as c, errno, os, sys, typer\n"
+        "app = typer.Typer(pretty_exceptions_enable=False)\n"
+        f"@app.command()\ndef f() -> None: {body}\n"
+        "c.run(app)"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=cwd)
+
+
+def test_interruption_and_a_reader_that_has_gone(home: Path) -> None:
+    done = ended("raise KeyboardInterrupt", home)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "interrupted: what was written so far is whole and stays usable\n"
+    for body in ("raise BrokenPipeError(errno.EPIPE, 'x')", "r, w = os.pipe(); os.close(r); os.dup2(w, 1); print(1)"):
+        done = ended(body, home)
+        assert (done.returncode, done.stderr) == (0, "")
+    done = ended("raise OSError(errno.ENOSPC, 'No space left on device')", home)
+    assert (done.returncode, done.stderr.startswith("error: a file: No space left on device; make room")) == (2, True)
+    assert ended("raise OSError(errno.EIO, 'x')", home).returncode == 1
+    assert ended("raise typer.Exit(3)", home).returncode == 3
+
+
+def test_no_arguments_and_help_keep_their_codes(tmp_path: Path) -> None:
+    assert "query" in run(cwd=tmp_path, code=2).stderr
+    assert "query" in run("--help", cwd=tmp_path).stdout
+    assert "Missing argument" in run("query", cwd=tmp_path, code=2).stderr
+
+
+def test_the_version_is_that_of_the_installation() -> None:
+    assert mas_triplets.__version__ == version("mas-triplets")

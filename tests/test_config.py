@@ -41,6 +41,9 @@ def test_the_resolved_yaml_gives_the_same_configuration() -> None:
         (["train.epochs"], "not of the form key=value"),
         (["seed.deeper=1"], "seed"),
         (["data.region=both"], "data.region"),
+        (["seed=2024-13-45"], "--set 'seed=2024-13-45': the value is not valid YAML (month must be in 1..12)"),
+        (["data.train_parts=[]"], "data.train_parts"),
+        (["lifelong.strength=1e31"], "lifelong.strength"),
     ],
 )
 def test_what_is_wrong_is_named(settings: list[str], says: str) -> None:
@@ -57,6 +60,9 @@ def test_a_missing_key_and_a_missing_file_are_named(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("a: [1,")
     with pytest.raises(UserError, match="not valid YAML"):
         load_config(tmp_path / "broken.yaml")
+    (tmp_path / "date.yaml").write_text("seed: 2024-13-45")
+    with pytest.raises(UserError, match=r"date\.yaml is not valid YAML: month"):
+        load_config(tmp_path / "date.yaml")
     (tmp_path / "list.yaml").write_text("- a")
     with pytest.raises(UserError, match="not a configuration"):
         load_config(tmp_path / "list.yaml")
@@ -74,3 +80,10 @@ def test_the_shipped_configurations_are_valid() -> None:
     for path in found:
         assert isinstance(load_config(path), RunConfig)
         assert path.read_text().startswith("#"), f"{path}: its head should say what it reproduces"
+
+
+def test_a_split_named_by_a_number_or_a_date_is_text() -> None:
+    assert make_config(SMALLEST, ["data.split=2024"]).data.split == "2024"
+    assert make_config(SMALLEST, ["data.split=2024-01-31"]).data.split == "2024-01-31"
+    with pytest.raises(UserError, match=r"data\.split"):
+        make_config(SMALLEST, ["data.split=yes"])

@@ -39,6 +39,11 @@ def test_what_is_no_fact_is_told(text: str) -> None:
         Fact.parse(text)
 
 
+def test_a_lone_surrogate_is_no_text() -> None:
+    with pytest.raises(UserError, match=r"the predicate .* is not valid Unicode text"):
+        Fact("dog", "run\ud800")
+
+
 def test_mask_and_order() -> None:
     assert Fact("person", "ride").mask == (True, True, False)
     assert [Fact("a").order, Fact("a", "b").order, Fact("a", "b", "c").order] == [1, 2, 3]

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from small_run import FACTS, small_data, small_run
 
 from mas_triplets import FactIndex, UserError
+from mas_triplets.data.builder import DatasetBuilder
 from mas_triplets.data.items import items_of
 from mas_triplets.data.pixels import decoded_items
 from mas_triplets.model.triplet import gallery_rows
@@ -337,3 +338,32 @@ def test_describe_tells_kind_pictures_and_model(home: Path) -> None:
     assert tables["pictures"][0]["from"] == str(home / "data")
     assert tables["model"][0]["after task"] == 2
     json.dumps(tables)
+
+
+def test_a_size_that_the_data_set_does_not_know_is_read_from_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = DatasetBuilder.add_image
+    monkeypatch.setattr(
+        DatasetBuilder, "add_image", lambda self, name, file, _, part: add(self, name, file, None, part)
+    )
+    run = small_run(tmp_path)
+    assert set(run.dataset().images["width"].to_pylist()) == {None}
+    rows = build_index(run, tmp_path / "index").rows
+    assert set(zip(rows["width"].to_pylist(), rows["height"].to_pylist(), strict=True)) == {(20, 16)}
+
+
+def test_the_working_directory_is_not_replaced(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for out in (Path(), tmp_path):
+        with pytest.raises(UserError, match=r"--out is the working directory .*name a folder"):
+            build_index(RunFolder(home / "run"), out)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"words": 1, "unknown": []}'])
+def test_a_vocabulary_that_is_none_is_named(home: Path, tmp_path: Path, text: str) -> None:
+    run = Path(shutil.copytree(home / "run", tmp_path / "run"))
+    (run / "language.json").write_text(text)
+    with pytest.raises(UserError, match=r"language\.json is not the vocabulary of a run .*train the run again"):
+        build_index(RunFolder(run), tmp_path / "index")

@@ -74,6 +74,32 @@ def test_repetition_keeps_what_the_user_added_and_another_data_set_is_not_replac
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d"]  # nothing half-written is left beside it
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["facts.parquet", "rejected.jsonl", "images/a.png"])
+def test_repetition_mends_what_is_damaged_and_keeps_the_splits(tmp_path: Path, name: str, overwrite: bool) -> None:
+    def fill(folder: Path) -> None:
+        (folder / "images").mkdir()
+        (folder / "images" / "a.png").write_bytes(b"a")
+
+    def write() -> Path:
+        made = builder([0, 1, 2, 3])
+        made.add_image("a.png", "images/a.png", (10, 12), "train")
+        return made.write(tmp_path / "d", fill=fill, overwrite=overwrite)
+
+    out = write()
+    whole = (out / name).read_bytes()
+    (out / "splits").mkdir()
+    (out / "splits" / "mine.json").write_text("{}")
+    (out / "cache").write_text("kept while the data set is whole")
+    write()
+    assert (out / "cache").is_file()
+    (out / name).unlink() if name.endswith(".png") else (out / name).write_bytes(b"damage")
+    write()
+    assert (out / name).read_bytes() == whole
+    assert (out / "splits" / "mine.json").is_file()
+    assert len(PreparedDataset.open(out).facts) == 3
+
+
 def test_a_strangers_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "thesis.txt").write_text("mine")
@@ -122,6 +148,23 @@ def damage_reference(folder: Path) -> None:
     pq.write_table(table.set_column(0, "image_id", column), folder / "instances.parquet")
 
 
+def damage_names(folder: Path) -> None:
+    table = pq.read_table(folder / "images.parquet")
+    pq.write_table(pa.concat_tables([table, table.slice(0, 1)]), folder / "images.parquet")
+
+
+def damage_part(folder: Path) -> None:
+    table = pq.read_table(folder / "images.parquet")
+    column = pa.array(["test"] * len(table))
+    pq.write_table(table.set_column(table.column_names.index("split"), "split", column), folder / "images.parquet")
+
+
+def damage_description(folder: Path) -> None:
+    description = json.loads((folder / "dataset.json").read_text())
+    del description["counts"]
+    (folder / "dataset.json").write_text(json.dumps(description))
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
@@ -131,6 +174,9 @@ def damage_reference(folder: Path) -> None:
         (lambda folder: (folder / "dataset.json").write_text("{"), "not valid JSON"),
         (damage_column, "lacks the column 'order'"),
         (damage_reference, "image_id 'nowhere.png' is not known"),
+        (damage_names, "images.parquet has the image_id 'a.png' more than once"),
+        (damage_part, "images.parquet has changed since it was prepared: prepare it again"),
+        (damage_description, "dataset.json is damaged, it has no 'counts'"),
     ],
 )
 def test_damage_is_told_with_file_and_remedy(tmp_path: Path, damage: object, says: str) -> None:

@@ -292,3 +292,13 @@ def test_sheet_shows_large_pictures_small_and_lost_ones_as_lost(home: Path, tmp_
     sheet = np.asarray(hits_sheet(index.search("<dog>"), "dogs"))
     assert (sheet == (0, 0, 255)).all(-1).sum() > 0.9 * 160 * 107
     assert (sheet == (0xD0, 0xD7, 0xDE)).all(-1).sum() > 0.9 * 160 * 160
+
+
+def test_a_sheet_larger_than_its_format_is_refused(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hits = build_index(small_run(home, "sheets"), tmp_path / "index").search("<dog>", 2)
+    tall = Image.new("RGB", (1, 16384))
+    monkeypatch.setattr("mas_triplets.retrieval.answers.hits_sheet", lambda *_: tall)
+    with pytest.raises(UserError, match=r"1 x 16384 pixels and WEBP holds at most 16383 .*take \.png or a smaller -k"):
+        write_sheet(hits, "<dog>", tmp_path / "tall.webp")
+    assert not (tmp_path / "tall.webp").exists()
+    write_sheet(hits, "<dog>", tmp_path / "tall.png")

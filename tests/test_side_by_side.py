@@ -57,6 +57,13 @@ def test_the_demonstration_tells_the_whole_story(tmp_path: Path, monkeypatch: py
     assert "prepare table" in story
 
 
+def test_the_demonstration_replaces_nothing_but_itself(tmp_path: Path) -> None:
+    small_data(tmp_path)
+    with pytest.raises(UserError, match="holds no demonstration"):
+        demo.run_demo(tmp_path)
+    assert (tmp_path / "data" / "splits" / "two.json").is_file()
+
+
 def test_the_demonstration_is_the_shipped_configuration(tmp_path: Path) -> None:
     shipped = load_config(Path(__file__).parent.parent / "configs" / "scenes_mas.yaml")
     mine = demo.demo_config(tmp_path, "mas", seed=0)

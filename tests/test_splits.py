@@ -98,12 +98,27 @@ def test_a_file_brings_its_own_tasks(tmp_path: Path) -> None:
         ("task,subject,predicate,object\na,dog,,\n", "leaves 1 facts without a task, such as <person>"),
         ("task,subject\na,dog\n", "needs the columns"),
         ("task,subject,predicate,object\n,dog,,\n", "line 2: the task is empty"),
+        ('task,subject,predicate,object\na,"dog,,\n', "line 2: unexpected end of data"),
+        ("task,subject,predicate,object\na," + "x" * 140_000 + ",,\n", "field larger than"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_told(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "split.csv").write_text(text)
     with pytest.raises(UserError, match=says):
         file_split([Fact("dog"), Fact("person")], tmp_path / "split.csv")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "says"),
+    [
+        ([{"name": "a", "facts": ["<dog>"]}, {"name": "a", "facts": ["<person>"]}], "task 2: the name 'a' is taken"),
+        ([{"name": "a"}], "task 1: it needs a list"),
+    ],
+)
+def test_what_is_wrong_with_a_json_file_is_told(tmp_path: Path, tasks: list[object], says: str) -> None:
+    (tmp_path / "split.json").write_text(json.dumps({"tasks": tasks}))
+    with pytest.raises(UserError, match=says):
+        file_split([Fact("dog"), Fact("person")], tmp_path / "split.json")
 
 
 def test_written_and_read_back(dataset: PreparedDataset) -> None:

@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from data_prep import scenes
 from data_prep.table import read_table
+from mas_triplets.data.images import check_picture, read_picture
 from mas_triplets.data.prepared import PreparedDataset
 from mas_triplets.errors import UserError
 
@@ -121,6 +123,8 @@ def test_parts_are_carved_by_seed_where_none_are_given(tmp_path: Path, pictures:
         ("list.csv", b"picture,subject\na,b\n", "no column image"),
         ("list.csv", b"image;object\na;b\n", "no column subject"),
         ("list.csv", b"image,subject,image\n", "twice"),
+        ("list.csv", b'image,"subject"x\na,b\n', "line 1: the names of the columns"),
+        ("list.csv", b"image," + b"x" * 140_000 + b"\na,b\n", "line 1: the names of the columns"),
         ("list.csv", b"image,subject\n\xff\xfe,dog\n", "not UTF-8"),
         ("list.csv", b"image,subject\n", "no labelled picture"),
         ("list.csv", b"image,subject\nnone.png,dog\n", "1 missing image"),
@@ -141,8 +145,116 @@ def test_missing_list_and_folder_are_told(tmp_path: Path, pictures: Path) -> Non
         read_table(tmp_path / "none.csv", pictures)
     with pytest.raises(UserError, match="is a folder"):
         read_table(pictures, pictures)
-    with pytest.raises(UserError, match="--images"):
+    with pytest.raises(UserError, match="does not exist"):  # the list comes first
         read_table(tmp_path / "none.csv", tmp_path / "nowhere")
+    (tmp_path / "list.csv").write_text("image,subject\none.png,dog\n")
+    with pytest.raises(UserError, match="--images"):
+        read_table(tmp_path / "list.csv", tmp_path / "nowhere")
+    for validation, test in ((float("nan"), 0.2), (0.2, float("nan"))):
+        with pytest.raises(UserError, match="must be a share"):
+            read_table(tmp_path / "list.csv", pictures, validation=validation, test=test)
+
+
+def test_an_open_quote_is_told_with_what_it_took(tmp_path: Path, pictures: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text('image,subject\none.png,dog\ntwo.jpg,"cat\nthree.png,dog\nfour.png,dog\n')
+    (record,) = read_table(path, pictures)._rejected
+    assert (record["source"], record["reason"]) == ("list.csv#3", "malformed record")
+    assert "up to line 5" in record["detail"]
+    path.write_text('image,subject\none.png,"dog"x\ntwo.jpg\n')
+    assert rejects(path, pictures) == [("list.csv#2", "malformed record"), ("list.csv#3", "malformed record")]
+
+
+def test_all_names_of_a_picture_are_one_picture(tmp_path: Path, pictures: Path) -> None:
+    path = tmp_path / "list.csv"
+    names = ("./one.png", "one.png", "sub/../one.png", str(pictures / "one.png"), "sub//five.png", "sub\\five.png")
+    for order in (names, names[::-1]):
+        path.write_text("image,subject\n" + "".join(f"{name},dog {n}\n" for n, name in enumerate(order)))
+        written = read_table(path, pictures, validation=0).write(tmp_path / f"d{order[0][0]}")
+        dataset = PreparedDataset.open(written)
+        assert dataset.images["image_id"].to_pylist() == ["one.png", "sub/five.png"]
+        assert dataset.paths[0] == (pictures / "one.png").resolve()
+    path.write_text("image,subject,split\n./one.png,dog,train\none.png,dog,test\n")
+    assert rejects(path, pictures) == [("list.csv#3", "conflicting part")]
+
+
+def test_a_later_row_gives_the_part_that_the_first_left_open(tmp_path: Path, pictures: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text("image,subject,split\none.png,dog,\none.png,cat,test\none.png,cow,\ntwo.jpg,dog,train\n")
+    builder = read_table(path, pictures)
+    assert builder.part_of("one.png") == "test"
+    assert not builder.rejected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image,subject,Objekt,zzzz\none.png,dog,,\n",
+        '{"Image": "one.png", " SUBJECT": "dog", "Objekt": 1, "zzzz": 2}\n',
+    ],
+)
+def test_unknown_columns_are_named(tmp_path: Path, pictures: Path, text: str) -> None:
+    path = tmp_path / "list"
+    path.write_text(text)
+    builder = read_table(path, pictures)
+    assert not builder.rejected
+    assert [note.split(": ", 1)[1] for note in builder.notes[1:]] == [
+        "the column 'objekt' is not known and was ignored; did you mean 'object'?",
+        "the column 'zzzz' is not known and was ignored",
+    ]
+
+
+def test_what_json_can_spell_and_nothing_else_can(tmp_path: Path, pictures: Path) -> None:
+    path = tmp_path / "list.jsonl"
+    records: list[dict[str, object]] = [
+        {"image": "one.png", "subject": "dog", "subject_box": [0, 0, 10**400, 5]},
+        {"image": "x" * 300, "subject": "dog"},
+        {"image": "one\0.png", "subject": "dog"},
+        {"image": "one\ud800.png", "subject": "dog"},
+        {"image": "one.png", "subject": "dog\ud800"},
+        {"image": "one.png", "subject": "dog", "Subject": "cat"},
+        {"image": "one.png", "subject": "dog", "key\ud800": 1},
+    ]
+    path.write_text("\n".join(map(json.dumps, records)))
+    assert [reason for _, reason in sorted(rejects(path, pictures))] == [
+        "degenerate box",
+        "missing image",
+        "missing image",
+        "malformed record",
+        "malformed record",
+        "malformed record",
+    ]
+    assert len(PreparedDataset.open(read_table(path, pictures).write(tmp_path / "d")).facts) == 1
+
+
+def test_sixteen_bit_grey_keeps_its_gradient(tmp_path: Path) -> None:
+    gradient = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
+    for name in ("deep.png", "deep.tif"):
+        Image.fromarray(gradient).save(tmp_path / name)
+        pixels = np.asarray(read_picture(tmp_path / name))
+        assert np.array_equal(pixels, np.repeat(np.arange(256).reshape(16, 16, 1), 3, axis=2))
+        assert check_picture(tmp_path / name) == (16, 16)
+
+
+def test_a_decoder_that_gives_up_is_told(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("Failed to decode frame 0")  # what Pillow raises for a damaged AVIF file
+
+    monkeypatch.setattr(Image.Image, "convert", fails)
+    with pytest.raises(UserError, match=r"one.png cannot be decoded.*frame 0"):
+        read_picture(pictures / "one.png")
+    monkeypatch.setattr(Image, "open", fails)
+    with pytest.raises(UserError, match=r"one.png cannot be read.*frame 0"):
+        read_picture(pictures / "one.png")
+
+
+def test_a_seed_on_the_command_line_wins_over_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "options.yaml"
+    path.write_text("{seed: 3, size: 32, train: 40, val: 4, test: 4}")
+    for seed, used in ((None, 3), (0, 0)):
+        scenes.prepare(tmp_path / f"d{used}", path, seed=seed, as_json=True)
+        assert "scenes: records" in json.loads(capsys.readouterr().out)
+        assert PreparedDataset.open(tmp_path / f"d{used}").description["options"]["seed"] == used
 
 
 GOOD = (
@@ -168,6 +280,8 @@ def test_a_damaged_list_gives_an_account_or_a_sentence(
 def test_it_runs_by_itself_and_speaks_in_exit_codes(tmp_path: Path, pictures: Path) -> None:
     (tmp_path / "list.jsonl").write_text(json.dumps({"image": "one.png", "subject": "dog"}))
     command = [sys.executable, "-m", "data_prep.table", "list.jsonl", "--images", str(pictures), "--out", "d"]
+    printed = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "d: records" in json.loads(printed.stdout)
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Prepared d" in done.stdout

@@ -102,7 +102,8 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_bits(
             train(wanted, tmp_path / "stopped")
     stopped = RunFolder(tmp_path / "stopped")
     assert (stopped.stages, stopped.record["state"]) == (1, "running")
-    assert evaluate(stopped)["average"] is None  # one of two tasks is learnt: not yet defined
+    unfinished = evaluate(stopped)  # one of two tasks is learnt: not yet defined
+    assert (unfinished["average"], unfinished["all"]) == (None, None)
     again = train(wanted, tmp_path / "stopped")
     assert (again.stages, again.record["state"]) == (2, "finished")
     assert same(weights(whole), weights(again))
@@ -132,6 +133,52 @@ def test_a_damaged_checkpoint_is_told(home: Path, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(UserError, match=r"damaged.*--resume never"):
         train(config(home), tmp_path / "run")
+
+
+def test_a_run_that_has_learnt_nothing_yet_is_told(home: Path, tmp_path: Path) -> None:
+    run = train(config(home), tmp_path / "run")
+    for stage in (1, 2):
+        shutil.rmtree(run.task_folder(stage))
+    with pytest.raises(UserError, match="has not finished a task yet"):
+        evaluate(run)
+    with pytest.raises(UserError, match=r"lacks finished tasks.*--resume never"):
+        train(config(home), tmp_path / "run")
+
+
+def test_tasks_are_counted_past_ninety_nine(home: Path, tmp_path: Path) -> None:
+    run = train(config(home), tmp_path / "run")
+    for stage in range(3, 103):
+        run.task_folder(stage).mkdir()
+        (run.task_folder(stage) / "model.safetensors").touch()
+    assert run.stages == 102
+    (run.task_folder(50) / "model.safetensors").unlink()
+    assert run.stages == 49
+
+
+def test_a_run_stopped_as_it_began_can_be_started_again(home: Path, tmp_path: Path) -> None:
+    run = train(config(home), tmp_path / "run")
+    for path in run.path.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in ("config.yaml", "language.json"):
+            path.unlink()
+    assert train(config(home), tmp_path / "run").stages == 2
+
+
+def test_what_is_no_record_or_checkpoint_is_told(home: Path, tmp_path: Path) -> None:
+    run = train(config(home), tmp_path / "run")
+    (run.path / "checkpoint" / "state.json").write_text("{}")
+    with pytest.raises(UserError, match=r"state.json is damaged"):
+        train(config(home), tmp_path / "run")
+    (run.path / "run.json").write_text("{}")
+    with pytest.raises(UserError, match=r"run.json is not the record of a run"):
+        evaluate(run)
+
+
+def test_a_part_without_pictures_is_told(home: Path, tmp_path: Path) -> None:
+    small_data(tmp_path / "few", pictures=4)
+    with pytest.raises(UserError, match="no picture in the part 'test'"):
+        evaluate(train(config(tmp_path / "few"), tmp_path / "run"))
 
 
 def test_joint_learns_all_tasks_in_one_stage(home: Path, tmp_path: Path) -> None:
@@ -169,6 +216,8 @@ def test_names_are_checked_before_any_work(home: Path, tmp_path: Path) -> None:
         ({"model__image__name": "cnm"}, "did you mean 'cnn'"),
         ({"data__split": "tow"}, "did you mean 'two'"),
         ({"train__device": "abacus"}, "train.device"),
+        ({"train__device": "meta"}, "train.device is 'meta'"),
+        ({"train__device": "cuda:99"}, "PyTorch sees"),
     ):
         with pytest.raises(UserError, match=says):
             train(config(home, **settings), tmp_path / "run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -127,10 +128,9 @@ class DatasetBuilder:
         """Whether any picture is in `part`."""
         return any(image.part == part for image in self._images.values())
 
-    def size_of(self, image_id: str) -> tuple[int, int] | None:
-        """(width, height) of an added picture in pixels, None where it is not known."""
-        image = self._images[image_id]
-        return None if image.width is None or image.height is None else (image.width, image.height)
+    def set_part(self, image_id: str, part: str) -> None:
+        """Put an added picture into `part`. KeyError if it was not added."""
+        self._images[image_id].part = part
 
     def carve(self, part: str, share: float, seed: int, *, out_of: str | None) -> int:
         """Move a random `share` of the pictures whose part is `out_of` (None: not given) into `part`.
@@ -162,8 +162,9 @@ class DatasetBuilder:
     def write(self, out: Path, *, fill: Callable[[Path], None] | None = None, overwrite: bool = False) -> Path:
         """Write the data set to the folder `out`, whole or not at all, and return the folder.
 
-        `fill` writes the pictures that belong into the folder, if any. A data set with equal tables that is already
-        there is left as it is, with its splits and caches.
+        `fill` writes the pictures that belong into the folder, if any. The same data set that is already there, whole,
+        is left as it is, with its splits and caches; where a file of it is damaged or absent, it is written again and
+        its splits are kept.
 
         Raises:
             UserError: no picture is labelled, or `out` holds something else and `overwrite` is false.
@@ -182,9 +183,12 @@ class DatasetBuilder:
             write_json(folder / "dataset.json", description)
             write_text(folder / "README.md", card(description, tables["facts"]))
             if out.exists():
-                if read_json(out / "dataset.json", "a prepared data set") == description:
+                same = _described(out, overwrite) == _described(folder)
+                if same and _is_whole(out, description, tables["images"] if fill is not None else None):
                     return out
-                if not overwrite:
+                if same and (out / "splits").is_dir():
+                    shutil.copytree(out / "splits", folder / "splits")
+                if not same and not overwrite:
                     raise UserError(
                         f"{out} already holds another prepared data set: choose another --out, or pass --overwrite to "
                         "replace it together with its splits"
@@ -264,6 +268,25 @@ class DatasetBuilder:
 def _check_is_ours(out: Path) -> None:
     if out.exists() and not (out / "dataset.json").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not a prepared data set: choose another --out, nothing was written")
+
+
+def _described(folder: Path, overwrite: bool = False) -> Any:
+    """What dataset.json of `folder` holds; None where it cannot be read and is to be replaced anyway."""
+    try:
+        return read_json(folder / "dataset.json", "a prepared data set")
+    except UserError:
+        if not overwrite:
+            raise
+        return None
+
+
+def _is_whole(out: Path, description: Mapping[str, Any], images: pa.Table | None) -> bool:
+    """Whether the files of `description` have the bytes it says, and the pictures inside `out` are there."""
+    for name, digest in description["files"].items():
+        if not (out / name).is_file() or sha256_of_file(out / name) != digest:
+            return False
+    names = [] if images is None else images["file_name"].to_pylist()
+    return all((out / name).is_file() for name in names if not Path(name).is_absolute())
 
 
 def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from mas_triplets.errors import UserError
@@ -13,16 +14,6 @@ Image.MAX_IMAGE_PIXELS = 400_000_000
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 """What is taken for a picture when a folder is searched; a file named in a list may have any extension."""
-
-
-def picture_size(path: Path) -> tuple[int, int]:
-    """Return (width, height) in pixels from the file's head, without decoding it.
-
-    Raises:
-        UserError: the file is absent or is no picture.
-    """
-    with _opened(path) as picture:
-        return picture.size
 
 
 def read_picture(path: Path) -> Image.Image:
@@ -73,14 +64,18 @@ def _opened(path: Path) -> Image.Image:
         return Image.open(path)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: it should be a picture") from None
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} cannot be read as a picture: {error}") from None
 
 
 def _decoded(picture: Image.Image, path: Path) -> Image.Image:
     try:
+        if picture.mode.startswith("I"):  # 16-bit grey, which Pillow would cut off at 255 instead of scaling it
+            picture.load()
+            grey = np.clip(np.asarray(picture), 0, 65535).astype(np.uint32)
+            picture = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
         if picture.mode == "P" and "transparency" in picture.info:
             picture = picture.convert("RGBA")  # else Pillow guesses a colour for what is transparent, and warns
         return picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} cannot be decoded as a picture: {error}") from None

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from mas_triplets.data.format import PARTS, SCHEMA, TABLES
 from mas_triplets.errors import UserError
 from mas_triplets.facts import SLOTS, Fact
-from mas_triplets.files import read_json, sha256_of_json
+from mas_triplets.files import read_json, sha256_of_file, sha256_of_json
 
 IntArray = npt.NDArray[np.int64]
 
@@ -50,8 +50,8 @@ class PreparedDataset:
         """Read the data set in `folder`.
 
         Raises:
-            UserError: the folder is no prepared data set, a table is absent or lacks a column, or tables do not fit
-                together; the sentence names the file and the remedy.
+            UserError: the folder is no prepared data set, a table is absent, lacks a column or was changed, or tables
+                do not fit together; the sentence names the file and the remedy.
         """
         folder = Path(folder)
         if not folder.is_dir():
@@ -62,10 +62,12 @@ class PreparedDataset:
             raise UserError(
                 f"{folder / 'dataset.json'} has schema {found!r}, this version reads '{SCHEMA}': prepare it again"
             )
+        _check_description(description, folder / "dataset.json")
         images, facts, instances = (_read_table(folder, name) for name in ("images", "facts", "instances"))
         if not len(instances):
             raise UserError(f"{folder} has no labelled picture: prepare it again from a source that has some")
-        return cls(
+        _check_distinct(images["image_id"], folder / "images.parquet")
+        dataset = cls(
             folder=folder,
             description=description,
             facts=_facts(facts, folder),
@@ -75,6 +77,11 @@ class PreparedDataset:
             instance_fact=_fact_ids(instances, len(facts), folder),
             instance_box=_boxes(instances["box"]),
         )
+        for name in TABLES:  # last, since what was said above says more about the damage
+            path = folder / f"{name}.parquet"
+            if sha256_of_file(path) != description["files"].get(path.name):
+                raise UserError(f"{path} has changed since it was prepared: prepare it again")
+        return dataset
 
     @property
     def name(self) -> str:
@@ -102,6 +109,22 @@ class PreparedDataset:
         counts = np.zeros((len(PARTS), len(self.facts)), dtype=np.int64)
         np.add.at(counts, (self.image_part[pairs[1]], pairs[0]), 1)
         return counts
+
+
+def _check_description(description: dict[str, Any], path: Path) -> None:
+    for key, kind in (("name", str), ("counts", dict), ("rejected", dict), ("files", dict)):
+        if not isinstance(description.get(key), kind):
+            raise UserError(f"{path} is damaged, it has no '{key}': prepare the data set again")
+    for key in ("images", "instances", "facts"):
+        if not isinstance(description["counts"].get(key), dict):
+            raise UserError(f"{path} is damaged, its counts have no '{key}': prepare the data set again")
+
+
+def _check_distinct(column: pa.ChunkedArray, path: Path) -> None:
+    if pc.count_distinct(column).as_py() != len(column):
+        counts = pc.value_counts(column).to_pylist()
+        twice = next(row["values"] for row in counts if row["counts"] > 1)
+        raise UserError(f"{path} has the image_id {twice!r} more than once: prepare the data set again")
 
 
 def _read_table(folder: Path, name: str) -> pa.Table:

@@ -48,7 +48,17 @@ def _listed_in_csv(path: Path) -> list[tuple[str, str, Fact]]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as a split: {error}") from None
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        return _listed_rows(path, rows)
+    except csv.Error as error:
+        raise UserError(
+            f"{path} line {rows.reader.line_num}: {error}; check the quotes of this line and of those before it"
+        ) from None
+
+
+def _listed_rows(path: Path, rows: csv.DictReader[str]) -> list[tuple[str, str, Fact]]:
     if not {"task", *SLOTS} <= set(rows.fieldnames or ()):
         raise UserError(f"{path} needs the columns task, {', '.join(SLOTS)}; it has {', '.join(rows.fieldnames or ())}")
     listed = []
@@ -66,11 +76,15 @@ def _listed_in_json(path: Path, facts: Sequence[Fact]) -> list[tuple[str, str, F
     if not isinstance(tasks, list):
         raise UserError(f"{path} has no list `tasks`: write {{tasks: [{{name, facts}}]}}")
     listed = []
-    for number, task in enumerate(tasks):
+    names: set[str] = set()
+    for number, task in enumerate(tasks, 1):
         members = task.get("fact_ids", task.get("facts")) if isinstance(task, dict) else None
         if not isinstance(members, list):
             raise UserError(f"{path} task {number}: it needs a list `facts` or `fact_ids`")
-        name = str(task.get("name", f"task {number + 1}"))
+        name = str(task.get("name", f"task {number}"))
+        if name in names:
+            raise UserError(f"{path} task {number}: the name '{name}' is taken already; give it another one")
+        names.add(name)
         for member in members:
             record = f"task '{name}'"
             if isinstance(member, int) and not isinstance(member, bool):

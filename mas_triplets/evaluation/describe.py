@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mas_triplets.evaluation.protocol import DIRECTIONS, GALLERIES, POLICIES
-from mas_triplets.files import read_json
+from mas_triplets.evaluation.stored_results import stored_results
 from mas_triplets.training.run_folder import RunFolder
 
 Tables = dict[str, list[dict[str, Any]]]
@@ -40,7 +40,11 @@ def results_tables(results: dict[str, Any]) -> Tables:
 
 
 def describe_run(run: RunFolder) -> Tables:
-    """Return the tables: what the run is, and its results if it has been evaluated."""
+    """Return the tables: what the run is, and its results if it has been evaluated.
+
+    Raises:
+        UserError: run.json or results.json is damaged.
+    """
     record = run.record
     tables: Tables = {
         f"run {run.path}": [
@@ -52,5 +56,4 @@ def describe_run(run: RunFolder) -> Tables:
             *({"what": name, "value": found} for name, found in record["versions"].items()),
         ]
     }
-    path = run.path / "results.json"
-    return tables | (results_tables(read_json(path, "the results of a run")) if path.is_file() else {})
+    return tables | (results_tables(stored_results(run)) if (run.path / "results.json").is_file() else {})

@@ -39,11 +39,12 @@ def collect(run: RunFolder, dataset: PreparedDataset, tasks: list[str], part: st
         }
         for direction in DIRECTIONS
     }
+    finished = max(scores) == (1 if merged else len(tasks))
     own = matrices["fact_to_image"]["standard"]["reembedded"]["map"]
     one = matrices["fact_to_image"]["generalized"]["reembedded"]["map"]
     return {
         "average": own["average"],
-        "all": one["all"],
+        "all": one["all"] if finished else None,
         "forgetting": own["forgetting"],
         "definitions": {
             "average": "Own-task mAP: each task's facts over its own pictures after the last task, mean over tasks.",

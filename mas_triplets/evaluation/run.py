@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mas_triplets.data.items import items_of
 from mas_triplets.data.prepared import IntArray, PreparedDataset
+from mas_triplets.errors import UserError
 from mas_triplets.evaluation.definitions import definition
 from mas_triplets.evaluation.protocol import (
     DIRECTIONS,
@@ -44,10 +45,16 @@ def evaluate(run: RunFolder | str | Path, *, part: str | None = None, progress: 
         UserError: there is no finished run, or its data set is gone or has changed.
     """
     run = run if isinstance(run, RunFolder) else RunFolder(run)
+    run.check_learnt()
     dataset = run.dataset()
     split = run.split(dataset)
     part = part or run.config.evaluation.part
     benchmark = _benchmark(run, dataset, tuple(np.array(task.fact_ids) for task in split.tasks), part)
+    if not len(benchmark.items_of_tasks(range(len(benchmark.tasks)))):
+        raise UserError(
+            f"{dataset.folder} has no picture in the part '{part}': evaluate another part with --part, or prepare the "
+            "data set with pictures in it"
+        )
     scores: Scores = {}
     for stage, found in _stages(run, dataset, benchmark, progress):
         scores[stage] = found

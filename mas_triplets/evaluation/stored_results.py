@@ -7,9 +7,10 @@ from typing import Any
 
 from mas_triplets.errors import UserError
 from mas_triplets.files import read_json
+from mas_triplets.lifelong import STRATEGIES
 from mas_triplets.training.run_folder import RunFolder
 
-_NEEDED = ("average", "all", "forgetting", "run", "matrices")
+_NEEDED = ("average", "all", "forgetting", "definitions", "run", "matrices")
 
 
 def read_results(run: RunFolder) -> dict[str, Any]:
@@ -19,14 +20,27 @@ def read_results(run: RunFolder) -> dict[str, Any]:
         UserError: it is absent, damaged, or older than the last task the run has learnt.
     """
     path, remedy = run.path / "results.json", f"run `mas-triplets evaluate {run.path}`"
+    results = stored_results(run)
+    known, learnt = results["run"].get("stages", 0), run.stages
+    if learnt > known:
+        raise UserError(f"{path} is of the first {known} stages, but {run.path} has learnt {learnt}: {remedy} again")
+    return results
+
+
+def stored_results(run: RunFolder) -> dict[str, Any]:
+    """Return the contents of the run's results.json, even if it has learnt further tasks since.
+
+    Raises:
+        UserError: it is absent or damaged.
+    """
+    path, remedy = run.path / "results.json", f"run `mas-triplets evaluate {run.path}`"
     if not path.is_file():
         raise UserError(f"{run.path} has no results.json, so it is not evaluated yet: {remedy}")
     results = read_json(path, f"what `mas-triplets evaluate {run.path}` writes")
     if not isinstance(results, dict) or any(key not in results for key in _NEEDED):
         raise UserError(f"{path} is not the results of a run: {remedy} again")
-    known, learnt = results["run"].get("stages", 0), run.stages
-    if learnt > known:
-        raise UserError(f"{path} is of the first {known} stages, but {run.path} has learnt {learnt}: {remedy} again")
+    if not all(isinstance(results[key], dict) for key in ("definitions", "run", "matrices")):
+        raise UserError(f"{path} is not the results of a run: {remedy} again")
     return results
 
 
@@ -44,4 +58,4 @@ def all_facts_map(results: Mapping[str, Any]) -> dict[str, Any]:
 
 def uses_strength(strategy: str) -> bool:
     """Whether `lifelong.strength` has a meaning for the method."""
-    return strategy not in ("finetune", "joint", "frozen")
+    return strategy in STRATEGIES and STRATEGIES[strategy].uses_strength

@@ -19,6 +19,8 @@ _QUANTILE_SAMPLE = 1_000_000  # torch.quantile takes at most 16 million numbers;
 class QuadraticStrategy(Strategy):
     """Base of l2, MAS and their kind: only the measure of importance differs."""
 
+    uses_strength = True
+
     def __init__(self, config: LifelongConfig) -> None:
         super().__init__(config)
         self._penalty: QuadraticPenalty | None = None

@@ -19,10 +19,12 @@ class Strategy:
     Attributes:
         name: what a configuration calls it.
         merges_tasks: whether all tasks are learnt at once.
+        uses_strength: whether `lifelong.strength` means anything to it.
     """
 
     name: ClassVar[str] = "finetune"
     merges_tasks: ClassVar[bool] = False
+    uses_strength: ClassVar[bool] = False
 
     def __init__(self, config: LifelongConfig) -> None:
         self.config = config

@@ -116,13 +116,22 @@ class LanguageTable:
         Raises:
             UserError: a file is absent or damaged.
         """
-        words = read_json(folder / "language.json", "the vocabulary of a run")
+        listed = folder / "language.json"
+        tree = read_json(listed, "the vocabulary of a run")
+        if not isinstance(tree, dict) or not all(_is_texts(tree.get(key)) for key in ("words", "unknown")):
+            raise UserError(f"{listed} is not the vocabulary of a run ('words', 'unknown'): train the run again")
         path = folder / "language.safetensors"
         try:
             tensors = load_file(path)
         except Exception as error:  # safetensors raises its own error type for damage, OSError for absence
             raise UserError(f"{path} cannot be read as language embeddings: {error}") from None
-        return cls(tuple(words["words"]), tensors["vectors"], tensors["centre"], encoder, tuple(words["unknown"]))
+        if not {"vectors", "centre"} <= tensors.keys() or len(tensors["vectors"]) != len(tree["words"]):
+            raise UserError(f"{path} does not hold a vector for each word of {listed}: train the run again")
+        return cls(tuple(tree["words"]), tensors["vectors"], tensors["centre"], encoder, tuple(tree["unknown"]))
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def _unit(vectors: Vectors) -> Tensor:

@@ -18,6 +18,7 @@ from mas_triplets.retrieval.index import FactHit, Hit
 from mas_triplets.retrieval.store import check_whole, read_faiss, read_record, read_rows
 
 _SIDE = 160
+_MOST = {"PNG": 2**31 - 1, "JPEG": 65500, "WEBP": 16383}  # pixels a side that a format holds
 
 
 def hits_json(hits: Sequence[Hit]) -> list[dict[str, Any]]:
@@ -76,12 +77,17 @@ def write_sheet(hits: Sequence[Hit], fact: Fact | str, path: Path) -> None:
     """Write the contact sheet of the pictures found for a fact; the ending of `path` says in which format.
 
     Raises:
-        UserError: the ending is not that of a picture.
+        UserError: the ending is not that of a picture, or the sheet is larger than the format can be.
     """
     wanted = Image.registered_extensions().get(path.suffix.lower())
-    if wanted not in ("PNG", "JPEG", "WEBP"):
+    if wanted not in _MOST:
         raise UserError(f"--sheet {path}: the name should end in .png, .jpg or .webp")
     sheet = hits_sheet(hits, f"pictures for {fact}")
+    if max(sheet.size) > _MOST[wanted]:
+        raise UserError(
+            f"--sheet {path}: {len(hits):,} pictures need {sheet.width} x {sheet.height} pixels and {wanted} holds at "
+            f"most {_MOST[wanted]} a side: take .png or a smaller -k"
+        )
     with replacing(path) as temporary:
         sheet.save(temporary, wanted)
 

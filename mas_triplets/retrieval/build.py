@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from mas_triplets.data.images import check_picture
 from mas_triplets.data.items import items_of
 from mas_triplets.errors import UserError, unknown
 from mas_triplets.facts import SLOTS
@@ -170,6 +171,8 @@ def _embedded(
             items = np.arange(start, min(start + _BATCH, len(inputs)))
             for item in items:
                 picture = pictures.image[item]
+                if None in size[picture]:  # the data set does not say how large its pictures are
+                    size[picture] = check_picture(pictures.paths[picture])
                 rows.note(pictures.paths[picture], size[picture], pictures.box[item])
             with torch.inference_mode():
                 embedding: torch.Tensor = model(inputs.batch(items))

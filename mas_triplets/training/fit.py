@@ -101,13 +101,13 @@ def fit_stage(
                 total += value.detach().cpu() * len(rows)
                 step += 1
                 yield
-            mean = float(total) / len(order)
-            if not math.isfinite(mean):
+            mean, penalty = float(total) / len(order), strategy.penalty(model)
+            if not math.isfinite(mean) or not math.isfinite(penalty):
                 raise UserError(
-                    f"the loss is {mean} in epoch {epoch + 1}: lower train.learning_rate, or lifelong.strength if the "
-                    "penalty is applied in the gradient; finished tasks are kept"
+                    f"the loss is {mean} and the penalty {penalty} in epoch {epoch + 1}: lower train.learning_rate, "
+                    "or lifelong.strength if the penalty is applied in the gradient; finished tasks are kept"
                 )
-            record = {"epoch": epoch + 1, "loss": mean, "penalty": strategy.penalty(model), "learning_rate": rate}
+            record = {"epoch": epoch + 1, "loss": mean, "penalty": penalty, "learning_rate": rate}
             on_epoch(epoch, {**record, "images_per_second": round(len(order) / (time.monotonic() - began), 1)})
     model.eval()
 

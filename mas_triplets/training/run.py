@@ -57,17 +57,19 @@ def train(config: RunConfig, out: str | Path, *, resume: Resume = "auto", progre
     with _threads(config.train.threads):
         language = LanguageTable.build(dataset.words, make_text_encoder(config.model.text))
         model = make_model(config.model, language, config.seed).to(_device(config.train.device))
+        inputs = item_inputs(model, dataset, items, config.data.cache, progress)  # before an old run is given up
         run = _open_run(out, config, dataset, split, model, resume)
         if language.unknown:
             names = ", ".join(language.unknown[:5])
             progress.note(
                 f"{len(language.unknown)} words unknown to {language.encoder.name} get made-up vectors: {names}"
             )
-        inputs = item_inputs(model, dataset, items, config.data.cache, progress)
         data = [_stage_data(config, items, np.array(facts), dataset, model) for facts in stages]
         state = TrainingState(model, strategy)
         if (out / "checkpoint" / "state.json").is_file():
             state.load(out / "checkpoint")
+            if run.stages < state.stage:
+                raise UserError(f"{out / 'tasks'} lacks finished tasks: start the run again with --resume never")
         else:
             if model.takes_features:
                 model.standardise_features(torch.cat(list(inputs.batches(data[0].items))))
@@ -143,6 +145,10 @@ def _check_training_items(config: RunConfig, dataset: PreparedDataset, items: It
             raise UserError(f"{task.name} of split '{split.name}' has no training picture at all: make another split")
 
 
+_FIRST_FILES = frozenset({"config.yaml", "language.json", "language.safetensors"})
+"""What is written before run.json: a folder with nothing else is a run that was stopped as it began."""
+
+
 def _open_run(
     out: Path, config: RunConfig, dataset: PreparedDataset, split: Split, model: TripletModel, resume: Resume
 ) -> RunFolder:
@@ -152,11 +158,11 @@ def _open_run(
             run = RunFolder(out)
             _check_same(run, config, record)
             return run
-        for name in ("tasks", "checkpoint", "tensorboard"):
+        for name in ("checkpoint", "tasks", "tensorboard"):  # without its checkpoint nothing goes on from the rest
             shutil.rmtree(out / name, ignore_errors=True)
         for name in ("log.jsonl", "results.json", "report.html", "run.json"):
             (out / name).unlink(missing_ok=True)
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif out.exists() and (not out.is_dir() or any(path.name not in _FIRST_FILES for path in out.iterdir())):
         raise UserError(f"{out} exists and is not a run: choose another --out, nothing was written")
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "config.yaml", config.to_yaml())
@@ -183,8 +189,10 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise UserError(f"train.device is '{name}': write cpu, cuda, cuda:1, or auto") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("train.device asks for a GPU, but PyTorch sees none: set train.device=cpu or auto")
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"train.device is '{name}': write cpu, cuda, cuda:1, or auto")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"train.device is '{name}', but PyTorch sees {torch.cuda.device_count()} GPUs: set cpu or auto")
     return device
 
 

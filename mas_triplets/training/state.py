@@ -52,8 +52,9 @@ class TrainingState:
             UserError: the checkpoint is damaged.
         """
         record = read_json(folder / "state.json", "a checkpoint")
-        path = folder / record["file"]
-        if not path.is_file() or sha256_of_file(path) != record["sha256"]:
+        whole = isinstance(record, dict) and {"stage", "file", "sha256"} <= record.keys()
+        path = folder / (record["file"] if whole else "state.json")
+        if not whole or not path.is_file() or sha256_of_file(path) != record["sha256"]:
             raise UserError(f"{path} is damaged: start the run again with --resume never")
         tensors = load_file(path, device=str(next(self.model.parameters()).device))
 

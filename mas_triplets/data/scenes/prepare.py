@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -38,6 +39,7 @@ def prepare_scenes(
         UserError: `out` holds something else.
     """
     options = options or SceneOptions()
+    out = Path(os.path.abspath(out))  # noqa: PTH100 - absolute() leaves ".." and "."
     builder = DatasetBuilder(
         "scenes",
         about={"licence": "Apache-2.0, made by mas-triplets", "citation": "none needed"},
