@@ -6,8 +6,8 @@ Times are medians of interleaved repeats, after a warm-up, for one batch:
 
 - plain: forward, ||F||^2 summed over the batch, backward into every parameter: what training would do;
 - exact: `estimate_importance` over eight such batches, everything included, divided by eight, as an estimate is made
-  over many batches; single and batched: a call with one batch, exact and mode="batched"; first: the first exact call for
-  a model with one batch, which also checks the rules against ordinary gradients (later calls remember the outcome);
+  over many batches; single and batched: a call with one batch, exact and mode="batched"; first: the first exact call
+  for a model, which also checks the rules against ordinary gradients (later calls remember the outcome);
 - vmap: `torch.func.vmap(grad)`, absolute values, sum; loop: one sample, one backward pass (a quarter of the batch is
   timed, times four).
 
