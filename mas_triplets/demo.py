@@ -87,16 +87,24 @@ def run_demo(out: Path, *, seed: int = 0, progress: Silent = SILENT) -> str:
     items = items_of(dataset, "image")
     size = configs["mas"].model.image.size
     cached_pixels(out / "data" / "cache", dataset.paths, items.image, items.box, size, progress)
+    answers: list[Answer] = []
+    examples: list[Example] = []
+
+    def ask(method: str) -> None:
+        """Fill the index and ask it as soon as the model that learnt with mas is there."""
+        if method == "mas":
+            index = build_index(RunFolder(out / "mas"), out / "index", progress=progress)
+            answers.extend(_answer(index, dataset, Fact.parse(query)) for query in QUERIES)
+            examples.extend(_example(answer) for answer in answers)
+            write_report(RunFolder(out / "mas"), examples=examples)
+
     results = train_side_by_side(
         {method: (config, out / method) for method, config in configs.items()},
         processes=min(len(METHODS), os.cpu_count() or 1),
         resume="never",
         progress=progress,
+        on_done=ask,
     )
-    index = build_index(RunFolder(out / "mas"), out / "index", progress=progress)
-    answers = [_answer(index, dataset, Fact.parse(query)) for query in QUERIES]
-    examples = [_example(answer) for answer in answers]
-    write_report(RunFolder(out / "mas"), examples=examples)
     order = ("finetune", "l2", "mas", "joint")
     compare([out / method for method in order], out / "report.html", title="Rendered scenes", examples=examples)
     summary: dict[str, Any] = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +16,6 @@ from queue import Empty
 from typing import Any, TypeVar
 
 from mas_triplets.config import RunConfig
-from mas_triplets.evaluation.report import write_report
 from mas_triplets.evaluation.results import Results
 from mas_triplets.evaluation.run import evaluate
 from mas_triplets.progress import SILENT, Silent
@@ -51,22 +50,25 @@ def _start(reports: Any) -> None:
 
 def _run(name: str, config: RunConfig, out: Path, resume: Resume) -> Results:
     reporter = _Reporter(name)
-    run = train(config, out, resume=resume, progress=reporter)
-    results = evaluate(run, progress=reporter)
-    write_report(run)
-    return results
+    return evaluate(train(config, out, resume=resume, progress=reporter), progress=reporter)
 
 
 def train_side_by_side(
-    runs: Mapping[str, tuple[RunConfig, Path]], *, processes: int, resume: Resume = "auto", progress: Silent = SILENT
+    runs: Mapping[str, tuple[RunConfig, Path]],
+    *,
+    processes: int,
+    resume: Resume = "auto",
+    progress: Silent = SILENT,
+    on_done: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Results]:
-    """Train, evaluate and report each run in a process of its own, `processes` at a time; return results by name.
+    """Train and evaluate each run in a process of its own, `processes` at a time, and return their results by name.
 
     Args:
         runs: name -> configuration (its `train.threads` should be 1) and folder; started in this order.
         processes: how many at a time.
         resume: as for `train`.
         progress: who is told how far each is.
+        on_done: called in this process with the name of each run that is done, while others go on.
 
     Raises:
         UserError: of the first run that fails; runs that have not begun are not started.
@@ -79,8 +81,12 @@ def train_side_by_side(
         )
         bars = {name: stack.enter_context(progress.bar(name)) for name in runs}
         waiting = {name: pool.submit(_run, name, config, out, resume) for name, (config, out) in runs.items()}
+        told: set[str] = set()
         try:
             while not all(future.done() for future in waiting.values()) and not _failed(waiting.values()):
+                for name in [name for name, future in waiting.items() if future.done() and name not in told]:
+                    told.add(name)
+                    on_done(name)
                 try:
                     name, what, done, total = reports.get(timeout=_EVERY)
                 except Empty:
@@ -92,6 +98,8 @@ def train_side_by_side(
         failed = _failed(waiting.values())
         if failed is not None:
             raise failed
+        for name in [name for name in waiting if name not in told]:
+            on_done(name)
         return {name: future.result() for name, future in waiting.items()}
 
 
