@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from small_run import small_config, small_data
 
 from mas_triplets.config import RunConfig, TrainConfig, make_config
@@ -173,6 +173,17 @@ def test_what_is_no_record_or_checkpoint_is_told(home: Path, tmp_path: Path) -> 
     (run.path / "run.json").write_text("{}")
     with pytest.raises(UserError, match=r"run.json is not the record of a run"):
         evaluate(run)
+
+
+def test_weights_that_are_damaged_or_of_another_shape_are_told(home: Path, tmp_path: Path) -> None:
+    run = train(config(home), tmp_path / "run")
+    path = run.task_folder(2) / "model.safetensors"
+    save_file({**load_file(path), "trunk.0.weight": torch.zeros(1, 1)}, path)
+    with pytest.raises(UserError, match=r"does not fit.*trunk\.0\.weight"):
+        run.load_model()
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(UserError, match=r"model\.safetensors cannot be read as weights"):
+        run.load_model()
 
 
 def test_a_part_without_pictures_is_told(home: Path, tmp_path: Path) -> None:

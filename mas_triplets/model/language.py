@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from mas_triplets.errors import UserError, nearest
 from mas_triplets.facts import Fact
 from mas_triplets.files import read_json, replacing, sha256_of_json, write_json
+from mas_triplets.model.tensors import read_tensors
 from mas_triplets.model.text_encoders import TextEncoder, Vectors
 
 
@@ -121,10 +122,7 @@ class LanguageTable:
         if not isinstance(tree, dict) or not all(_is_texts(tree.get(key)) for key in ("words", "unknown")):
             raise UserError(f"{listed} is not the vocabulary of a run ('words', 'unknown'): train the run again")
         path = folder / "language.safetensors"
-        try:
-            tensors = load_file(path)
-        except Exception as error:  # safetensors raises its own error type for damage, OSError for absence
-            raise UserError(f"{path} cannot be read as language embeddings: {error}") from None
+        tensors = read_tensors(path, "language embeddings")
         if not {"vectors", "centre"} <= tensors.keys() or len(tensors["vectors"]) != len(tree["words"]):
             raise UserError(f"{path} does not hold a vector for each word of {listed}: train the run again")
         return cls(tuple(tree["words"]), tensors["vectors"], tensors["centre"], encoder, tuple(tree["unknown"]))

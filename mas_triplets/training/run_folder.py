@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from mas_triplets.config import RunConfig, load_config
@@ -24,6 +24,7 @@ from mas_triplets.data.splits import Split, read_split
 from mas_triplets.errors import UserError
 from mas_triplets.files import put_in_place, read_json, scratch_folder, sha256_of_file, sha256_of_json, write_json
 from mas_triplets.model.language import LanguageTable
+from mas_triplets.model.tensors import read_tensors
 from mas_triplets.model.text_encoders import make_text_encoder
 from mas_triplets.model.triplet import TripletModel, make_model
 
@@ -113,11 +114,11 @@ class RunFolder:
         stage = self._checked(stage)
         path = self.task_folder(stage) / "model.safetensors"
         model = make_model(self.config.model, self.language, self.config.seed)
+        tensors = read_tensors(path, "weights")
         try:
-            tensors = load_file(path)
-        except Exception as error:  # safetensors raises its own error type for damage, OSError for absence
-            raise UserError(f"{path} cannot be read as weights: {error}") from None
-        missing, unexpected = model.load_state_dict(tensors, strict=False)
+            missing, unexpected = model.load_state_dict(tensors, strict=False)
+        except RuntimeError as error:  # shapes that differ
+            raise UserError(f"{path} does not fit the run's configuration: {' '.join(str(error).split())}") from None
         lost = [name for name in missing if not (model.takes_features and name.startswith("encoder."))]
         if lost or unexpected:
             raise UserError(f"{path} does not fit the run's configuration: {', '.join((lost + unexpected)[:3])}")
