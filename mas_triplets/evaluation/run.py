@@ -29,6 +29,7 @@ from mas_triplets.lifelong import STRATEGIES
 from mas_triplets.model.inputs import ItemInputs, item_inputs
 from mas_triplets.model.triplet import TripletModel
 from mas_triplets.progress import SILENT, Silent
+from mas_triplets.threads import limited_threads
 from mas_triplets.training.run_folder import RunFolder
 
 
@@ -56,8 +57,9 @@ def evaluate(run: RunFolder | str | Path, *, part: str | None = None, progress: 
             "data set with pictures in it"
         )
     scores: Scores = {}
-    for stage, found in _stages(run, dataset, benchmark, progress):
-        scores[stage] = found
+    with limited_threads(run.config.train.threads):
+        for stage, found in _stages(run, dataset, benchmark, progress):
+            scores[stage] = found
     results = collect(run, dataset, [task.name for task in split.tasks], part, scores)
     if part == run.config.evaluation.part:
         for stage, found in scores.items():

@@ -19,7 +19,9 @@ from mas_triplets.config import RunConfig
 from mas_triplets.evaluation.results import Results
 from mas_triplets.evaluation.run import evaluate
 from mas_triplets.progress import SILENT, Silent
+from mas_triplets.training.first_task import learns_first_task_plainly
 from mas_triplets.training.run import Resume, train
+from mas_triplets.training.run_folder import RunFolder
 
 T = TypeVar("T")
 _EVERY = 0.2  # seconds between two reports of one process
@@ -48,9 +50,14 @@ def _start(reports: Any) -> None:
     _reports = reports
 
 
-def _run(name: str, config: RunConfig, out: Path, resume: Resume) -> Results:
+def _first_task(name: str, config: RunConfig, out: Path, resume: Resume) -> None:
+    train(config, out, resume=resume, until=1, progress=_Reporter(name))
+
+
+def _run(name: str, config: RunConfig, out: Path, resume: Resume, lender: Path | None) -> Results:
     reporter = _Reporter(name)
-    return evaluate(train(config, out, resume=resume, progress=reporter), progress=reporter)
+    first_task = None if lender is None else RunFolder(lender)
+    return evaluate(train(config, out, resume=resume, first_task=first_task, progress=reporter), progress=reporter)
 
 
 def train_side_by_side(
@@ -58,6 +65,7 @@ def train_side_by_side(
     *,
     processes: int,
     resume: Resume = "auto",
+    lender: str | None = None,
     progress: Silent = SILENT,
     on_done: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Results]:
@@ -67,6 +75,8 @@ def train_side_by_side(
         runs: name -> configuration (its `train.threads` should be 1) and folder; started in this order.
         processes: how many at a time.
         resume: as for `train`.
+        lender: the run whose first task is learnt first and serves all runs that would learn it alike (see
+            `training.first_task`); None if each learns its own.
         progress: who is told how far each is.
         on_done: called in this process with the name of each run that is done, while others go on.
 
@@ -80,28 +90,48 @@ def train_side_by_side(
             ProcessPoolExecutor(processes, mp_context=context, initializer=_start, initargs=(reports,))
         )
         bars = {name: stack.enter_context(progress.bar(name)) for name in runs}
-        waiting = {name: pool.submit(_run, name, config, out, resume) for name, (config, out) in runs.items()}
+        done: dict[str, Future[Results]] = {}
         told: set[str] = set()
+
+        def submit(name: str) -> None:
+            config, out = runs[name]
+            if lender is None or not learns_first_task_plainly(config):
+                done[name] = pool.submit(_run, name, config, out, resume, None)
+            elif name == lender:
+                done[name] = pool.submit(_run, name, config, out, "auto", None)
+            else:
+                done[name] = pool.submit(_run, name, config, out, resume, runs[lender][1])
+
+        first = pool.submit(_first_task, lender, *runs[lender], resume) if lender is not None else None
+        later = [name for name, (config, _) in runs.items() if first is not None and learns_first_task_plainly(config)]
+        for name in runs:
+            if name not in later:
+                submit(name)
         try:
-            while not all(future.done() for future in waiting.values()) and not _failed(waiting.values()):
-                for name in [name for name, future in waiting.items() if future.done() and name not in told]:
+            while (later or not all(future.done() for future in done.values())) and not _failed(first, *done.values()):
+                if later and first is not None and first.done():
+                    for name in later:
+                        submit(name)
+                    later = []
+                for name in [name for name, future in done.items() if future.done() and name not in told]:
                     told.add(name)
                     on_done(name)
                 try:
-                    name, what, done, total = reports.get(timeout=_EVERY)
+                    name, what, count, total = reports.get(timeout=_EVERY)
                 except Empty:
                     continue
-                bars[name].show(f"{name}: {what}", done, total)
-            wait([future for future in waiting.values() if future.done() or future.running()])
+                bars[name].show(f"{name}: {what}", count, total)
+            wait([future for future in done.values() if future.done() or future.running()])
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-        failed = _failed(waiting.values())
+        failed = _failed(first, *done.values())
         if failed is not None:
             raise failed
-        for name in [name for name in waiting if name not in told]:
+        for name in [name for name in runs if name not in told]:
             on_done(name)
-        return {name: future.result() for name, future in waiting.items()}
+        return {name: done[name].result() for name in runs}
 
 
-def _failed(futures: Iterable[Future[Results]]) -> BaseException | None:
-    return next((e for f in futures if f.done() and not f.cancelled() and (e := f.exception()) is not None), None)
+def _failed(*futures: Future[Any] | None) -> BaseException | None:
+    ended = (future for future in futures if future is not None and future.done() and not future.cancelled())
+    return next((error for future in ended if (error := future.exception()) is not None), None)

@@ -20,11 +20,14 @@ class Strategy:
         name: what a configuration calls it.
         merges_tasks: whether all tasks are learnt at once.
         uses_strength: whether `lifelong.strength` means anything to it.
+        first_task_is_plain: whether nothing of it acts before its first task has ended, so that this task is learnt
+            just as by finetune.
     """
 
     name: ClassVar[str] = "finetune"
     merges_tasks: ClassVar[bool] = False
     uses_strength: ClassVar[bool] = False
+    first_task_is_plain: ClassVar[bool] = True
 
     def __init__(self, config: LifelongConfig) -> None:
         self.config = config
@@ -64,3 +67,4 @@ class Joint(Strategy):
 
     name = "joint"
     merges_tasks = True
+    first_task_is_plain = False

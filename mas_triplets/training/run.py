@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mas_triplets.config import RunConfig, flat_values
 from mas_triplets.data.format import PARTS
@@ -26,6 +24,8 @@ from mas_triplets.model.losses import Loss, make_loss
 from mas_triplets.model.text_encoders import make_text_encoder
 from mas_triplets.model.triplet import TripletModel, make_model
 from mas_triplets.progress import SILENT, Silent
+from mas_triplets.threads import limited_threads
+from mas_triplets.training.first_task import check_shares_first_task, take_first_task
 from mas_triplets.training.fit import StageData, fit_stage
 from mas_triplets.training.log import RunLog
 from mas_triplets.training.run_folder import FINGERPRINTS, RunFolder, new_record
@@ -34,18 +34,29 @@ from mas_triplets.training.state import TrainingState
 Resume = Literal["auto", "never"]
 
 
-def train(config: RunConfig, out: str | Path, *, resume: Resume = "auto", progress: Silent = SILENT) -> RunFolder:
+def train(
+    config: RunConfig,
+    out: str | Path,
+    *,
+    resume: Resume = "auto",
+    first_task: RunFolder | None = None,
+    until: int | None = None,
+    progress: Silent = SILENT,
+) -> RunFolder:
     """Learn the tasks of a split one after another and return the run folder.
 
     Args:
         config: the configuration.
         out: folder of the run.
         resume: `auto` goes on after the last finished task of the same run; `never` starts anew.
+        first_task: a run, equal but for its method, whose first task is taken instead of learnt once more. The result
+            is the same, bit for bit.
+        until: stop when this many tasks are learnt, and leave the run to be gone on with; None learns all.
         progress: who is told how far it is.
 
     Raises:
         UserError: a name in the configuration is unknown, the data set or split does not fit, a fact has no training
-            picture, or `out` holds another run.
+            picture, `out` holds another run, or `first_task` does not fit.
     """
     out = Path(out)
     strategy, loss = make_strategy(config.lifelong), make_loss(config.loss)
@@ -54,11 +65,14 @@ def train(config: RunConfig, out: str | Path, *, resume: Resume = "auto", progre
     items = items_of(dataset, config.data.region)
     stages = _stages(split, strategy)
     _check_training_items(config, dataset, items, split)
-    with _threads(config.train.threads):
+    with limited_threads(config.train.threads):
         language = LanguageTable.build(dataset.words, make_text_encoder(config.model.text))
         model = make_model(config.model, language, config.seed).to(_device(config.train.device))
         inputs = item_inputs(model, dataset, items, config.data.cache, progress)  # before an old run is given up
-        run = _open_run(out, config, dataset, split, model, resume)
+        record = new_record(config, dataset, split, model)
+        if first_task is not None:
+            check_shares_first_task(config, record, first_task)
+        run = _open_run(out, config, record, model, resume)
         if language.unknown:
             names = ", ".join(language.unknown[:5])
             progress.note(
@@ -75,12 +89,18 @@ def train(config: RunConfig, out: str | Path, *, resume: Resume = "auto", progre
                 model.standardise_features(torch.cat(list(inputs.batches(data[0].items))))
             run.write_stage(0, model, {}, {})
             state.save(out / "checkpoint")
-        steps = sum(part.steps(config.train) for part in data[state.stage :])
+        last = len(data) if until is None else min(until, len(data))
         with RunLog(out) as log:
-            work = _learn(config, run, state, data, inputs, loss, log)
+            if first_task is not None and state.stage == 0 and last > 0:
+                take_first_task(model, first_task, log)
+                _end_stage(run, state, data[0], inputs, stage=1)
+            todo = data[:last]
+            steps = sum(part.steps(config.train) for part in todo[state.stage :])
+            work = _learn(config, run, state, todo, inputs, loss, log)
             for _ in progress.track(work, f"training {config.lifelong.strategy}", steps):
                 pass
-    run.write_record({**run.record, "state": "finished"})
+    if state.stage == len(data):
+        run.write_record({**run.record, "state": "finished"})
     return run
 
 
@@ -110,13 +130,14 @@ def _learn(
             model, strategy, loss, inputs, part, config.train, seed=config.seed, stage=stage, on_epoch=on_epoch
         )
 
-        def batches(part: StageData = part) -> Iterator[Tensor]:
-            return inputs.batches(part.items)
+        _end_stage(run, state, part, inputs, stage)
 
-        about = strategy.after_task(model, batches)
-        run.write_stage(stage, model, strategy.importance(), about)
-        state.stage = stage
-        state.save(run.path / "checkpoint")
+
+def _end_stage(run: RunFolder, state: TrainingState, part: StageData, inputs: ItemInputs, stage: int) -> None:
+    about = state.strategy.after_task(state.model, lambda: inputs.batches(part.items))
+    run.write_stage(stage, state.model, state.strategy.importance(), about)
+    state.stage = stage
+    state.save(run.path / "checkpoint")
 
 
 def _stage_data(
@@ -149,10 +170,7 @@ _FIRST_FILES = frozenset({"config.yaml", "language.json", "language.safetensors"
 """What is written before run.json: a folder with nothing else is a run that was stopped as it began."""
 
 
-def _open_run(
-    out: Path, config: RunConfig, dataset: PreparedDataset, split: Split, model: TripletModel, resume: Resume
-) -> RunFolder:
-    record = new_record(config, dataset, split, model)
+def _open_run(out: Path, config: RunConfig, record: dict[str, Any], model: TripletModel, resume: Resume) -> RunFolder:
     if (out / "run.json").is_file():
         if resume == "auto":
             run = RunFolder(out)
@@ -194,14 +212,3 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"train.device is '{name}', but PyTorch sees {torch.cuda.device_count()} GPUs: set cpu or auto")
     return device
-
-
-@contextmanager
-def _threads(wanted: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if wanted is not None:
-        torch.set_num_threads(wanted)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
