@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,7 +45,14 @@ def prepare(
                 f"the number of {part} scenes is {number!r}: it must be a whole number, {part == 'train':d} at least"
             )
     with Progress() as progress:
-        prepare_scenes(out, SceneOptions(**options), counts, overwrite=overwrite, progress=progress)
+        prepare_scenes(
+            out,
+            SceneOptions(**options),
+            counts,
+            overwrite=overwrite,
+            processes=os.cpu_count() or 1,
+            progress=progress,
+        )
     print_prepared(out, as_json)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,7 +81,9 @@ def run_demo(out: Path, *, seed: int = 0, progress: Silent = SILENT) -> str:
     """
     began = time.monotonic()
     _check_is_a_demonstration(out)
-    prepare_scenes(out / "data", SceneOptions(seed=seed), COUNTS, overwrite=True, progress=progress)
+    prepare_scenes(
+        out / "data", SceneOptions(seed=seed), COUNTS, overwrite=True, processes=os.cpu_count() or 1, progress=progress
+    )
     dataset = PreparedDataset.open(out / "data")
     write_split(dataset, split_dataset(dataset, "random4", "random", tasks=4, seed=seed), overwrite=True)
     configs = {method: demo_config(out, method, seed) for method in METHODS}
@@ -95,13 +98,13 @@ def run_demo(out: Path, *, seed: int = 0, progress: Silent = SILENT) -> str:
         if method == "mas":
             with limited_threads(1):
                 index = build_index(RunFolder(out / "mas"), out / "index", progress=progress)
-            answers.extend(_answer(index, dataset, Fact.parse(query)) for query in QUERIES)
+            answers.extend(_answers(index, dataset, [Fact.parse(query) for query in QUERIES]))
             examples.extend(_example(answer) for answer in answers)
             write_report(RunFolder(out / "mas"), examples=examples)
 
     results = train_side_by_side(
         {method: (config, out / method) for method, config in configs.items()},
-        processes=len(METHODS) - 1,  # as many as go on together; with one thread each, processors can be shared
+        processes=len(METHODS),  # with one thread each, they share the processors evenly
         lender="finetune",
         resume="never",
         progress=progress,
@@ -139,14 +142,17 @@ def _check_is_a_demonstration(out: Path) -> None:
     raise UserError(f"{out} exists and holds no demonstration: choose another --out, nothing was written")
 
 
-def _answer(index: FactIndex, dataset: PreparedDataset, query: Fact) -> Answer:
-    hits = index.search(query, _SHOWN)
-    number = {str(path.resolve()): row for row, path in enumerate(dataset.paths)}
-    right = []
-    for hit in hits:
-        labels = dataset.instance_fact[dataset.instance_image == number[str(Path(hit.image).resolve())]]
-        right.append(any(query.covers(dataset.facts[fact]) for fact in labels))
-    return Answer(query, hits, right)
+def _answers(index: FactIndex, dataset: PreparedDataset, queries: Sequence[Fact]) -> list[Answer]:
+    row_of = {path.name: row for row, path in enumerate(dataset.paths)}  # all lie in one folder
+    answers = []
+    for query in queries:
+        hits = index.search(query, _SHOWN)
+        right = []
+        for hit in hits:
+            labels = dataset.instance_fact[dataset.instance_image == row_of[Path(hit.image).name]]
+            right.append(any(query.covers(dataset.facts[fact]) for fact in labels))
+        answers.append(Answer(query, hits, right))
+    return answers
 
 
 def _example(answer: Answer) -> Example:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from mas_triplets.data.scenes import (
     target_of,
     vocabulary,
 )
+from mas_triplets.data.scenes.prepare import prepare_scenes
 from mas_triplets.errors import UserError
 from mas_triplets.facts import Fact
 
@@ -112,6 +114,17 @@ def test_another_process_gives_the_same_bytes() -> None:
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     pictures = render_block(SceneOptions(seed=6, size=40), range(80)).pictures
     assert other.stdout.strip() == digest(pictures[[71, 5, 33]])
+
+
+def test_the_number_of_processes_changes_no_byte(tmp_path: Path) -> None:
+    """Over `_WORTH_A_PROCESS` scenes a process, so that there really are two."""
+    counts = {"train": 1500, "val": 250, "test": 250}
+    written = [prepare_scenes(tmp_path / str(n), SceneOptions(size=32), counts, processes=n).resolve() for n in (1, 2)]
+    files = [[path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()] for folder in written]
+    assert files[0] == files[1]
+    assert len(files[0]) > 2000
+    for file in files[0]:
+        assert (written[0] / file).read_bytes() == (written[1] / file).read_bytes(), file
 
 
 def test_rendering_needs_no_torch() -> None:

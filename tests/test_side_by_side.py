@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -16,16 +17,23 @@ from mas_triplets.evaluation.side_by_side import train_side_by_side
 from mas_triplets.training.run import train
 
 
-def test_side_by_side_gives_the_same_bytes_as_one_after_another(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lender", [None, "finetune"])
+def test_side_by_side_gives_the_same_bytes_as_one_after_another(tmp_path: Path, lender: str | None) -> None:
     small_data(tmp_path)
+    before = dict(os.environ)
     configs = {
         name: make_config(small_config(tmp_path, lifelong__strategy=name)) for name in ("mas", "finetune", "joint")
     }
     done: list[str] = []
     found = train_side_by_side(
-        {name: (c, tmp_path / "beside" / name) for name, c in configs.items()}, processes=2, on_done=done.append
+        {name: (c, tmp_path / "beside" / name) for name, c in configs.items()},
+        processes=2,
+        lender=lender,
+        on_done=done.append,
     )
     assert sorted(done) == sorted(configs)
+    assert list(found) == list(configs)
+    assert dict(os.environ) == before
     for name, config in configs.items():
         assert found[name] == evaluate(train(config, tmp_path / "after" / name))
         for file in ("results.json", "tasks/01/model.safetensors"):
@@ -33,11 +41,12 @@ def test_side_by_side_gives_the_same_bytes_as_one_after_another(tmp_path: Path) 
             assert beside.read_bytes() == after.read_bytes()
 
 
-def test_a_run_that_fails_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lender", [None, "wrong"])
+def test_a_run_that_fails_is_told(tmp_path: Path, lender: str | None) -> None:
     small_data(tmp_path)
     wrong = make_config(small_config(tmp_path, data__split="tow"))
     with pytest.raises(UserError, match="did you mean 'two'"):
-        train_side_by_side({"wrong": (wrong, tmp_path / "wrong")}, processes=1)
+        train_side_by_side({"wrong": (wrong, tmp_path / "wrong")}, processes=1, lender=lender)
 
 
 def test_the_demonstration_tells_the_whole_story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import repeat
 from pathlib import Path
 
 from PIL import Image
@@ -12,7 +15,7 @@ from PIL import Image
 from mas_triplets.data.builder import DatasetBuilder
 from mas_triplets.data.scenes.card import card_text
 from mas_triplets.data.scenes.options import SceneOptions
-from mas_triplets.data.scenes.render import scene_blocks
+from mas_triplets.data.scenes.render import render_block
 from mas_triplets.data.scenes.scene import Scene
 from mas_triplets.files import scratch_folder
 from mas_triplets.progress import SILENT, Silent
@@ -20,6 +23,8 @@ from mas_triplets.progress import SILENT, Silent
 COUNTS = {"train": 8000, "val": 1000, "test": 4000}
 """How many scenes each part has, unless told otherwise."""
 
+_BLOCK = 256
+_WORTH_A_PROCESS = 1000  # scenes: to start a process takes as long as to draw so many
 _FASTEST = 1  # PNG compression level: noise does not compress, and a higher level costs four times the time
 
 
@@ -29,11 +34,22 @@ def prepare_scenes(
     counts: Mapping[str, int] = COUNTS,
     *,
     overwrite: bool = False,
+    processes: int = 1,
     progress: Silent = SILENT,
 ) -> Path:
     """Render scenes and write them to the folder `out` as a prepared data set.
 
-    Scenes are numbered through train, val and test in turn, so that the parts share no scene.
+    Scenes are numbered through train, val and test in turn, so that the parts share no scene. The bytes written
+    depend on neither `processes` nor the machine's speed.
+
+    Args:
+        out: the folder.
+        options: size, vocabulary, difficulty and seed; the usual ones if None.
+        counts: how many scenes each part has.
+        overwrite: whether a data set that is there is replaced.
+        processes: how many render at a time. More than one asks of a script that it keeps what it does under
+            `if __name__ == "__main__":`, as `multiprocessing` does.
+        progress: who is told how far it is.
 
     Raises:
         UserError: `out` holds something else.
@@ -49,28 +65,11 @@ def prepare_scenes(
     ends = {part: sum(list(counts.values())[: place + 1]) for place, part in enumerate(counts)}
     total = sum(counts.values())
 
-    def save(job: tuple[Image.Image, Path]) -> None:
-        job[0].save(job[1], format="PNG", compress_level=_FASTEST)
-
-    with scratch_folder(out.with_name(out.name + ".images")) as pictures, ThreadPoolExecutor() as pool:
-        saving: list[Future[None]] = []
-        blocks = scene_blocks(options, 0, total)
-        bar = iter(progress.track(range(total), "rendering scenes", total))
-        for block in blocks:
-            names = [f"{scene.index:06d}.png" for scene in block.scenes]
-            jobs = [
-                (Image.fromarray(pixels), pictures / name) for pixels, name in zip(block.pictures, names, strict=True)
-            ]
-            for future in saving:  # of the block before: pictures are saved while the next ones are rendered
-                future.result()
-            saving = [pool.submit(save, job) for job in jobs]
-            for scene, name in zip(block.scenes, names, strict=True):
-                part = next(part for part, end in ends.items() if scene.index < end)
-                _add(builder, scene, name, part, options.size)
-                next(bar)
-        next(bar, None)  # ends the bar
-        for future in saving:
-            future.result()
+    with scratch_folder(out.with_name(out.name + ".images")) as pictures, ExitStack() as stack:
+        scenes = _drawn(options, total, pictures, min(processes, total // _WORTH_A_PROCESS), stack)
+        for scene in progress.track(scenes, "rendering scenes", total):
+            part = next(part for part, end in ends.items() if scene.index < end)
+            _add(builder, scene, part, options.size)
 
         def fill(folder: Path) -> None:
             pictures.rename(folder / "images")
@@ -78,7 +77,33 @@ def prepare_scenes(
         return builder.write(out, fill=fill, overwrite=overwrite)
 
 
-def _add(builder: DatasetBuilder, scene: Scene, name: str, part: str, size: int) -> None:
+def _drawn(options: SceneOptions, total: int, folder: Path, processes: int, stack: ExitStack) -> Iterator[Scene]:
+    """Yield the scenes in order, their pictures saved in `folder`: in other processes, or in threads of this one."""
+    pool: Executor
+    if processes > 1:
+        context = multiprocessing.get_context("spawn")  # a forked process would inherit locks of threads it lacks
+        pool = ProcessPoolExecutor(processes, mp_context=context)
+    else:
+        pool = ThreadPoolExecutor(2)  # Pillow saves the pictures of one block while NumPy draws the next
+    stack.callback(pool.shutdown, cancel_futures=True)
+    blocks = [range(start, min(start + _BLOCK, total)) for start in range(0, total, _BLOCK)]
+    for scenes in pool.map(_draw_block, repeat(options), blocks, repeat(folder)):
+        yield from scenes
+
+
+def _draw_block(options: SceneOptions, indices: range, folder: Path) -> tuple[Scene, ...]:
+    block = render_block(options, indices)
+    for scene, pixels in zip(block.scenes, block.pictures, strict=True):
+        Image.fromarray(pixels).save(folder / _file_name(scene), format="PNG", compress_level=_FASTEST)
+    return block.scenes
+
+
+def _file_name(scene: Scene) -> str:
+    return f"{scene.index:06d}.png"
+
+
+def _add(builder: DatasetBuilder, scene: Scene, part: str, size: int) -> None:
+    name = _file_name(scene)
     image_id = name.removesuffix(".png")
     builder.add_image(image_id, f"images/{name}", (size, size), part, source_id=str(scene.index))
     for fact in scene.facts:

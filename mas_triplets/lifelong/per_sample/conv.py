@@ -125,7 +125,9 @@ class ConvCall(Call):
     def windows(self, images: Tensor, output: tuple[int, ...], workspace: Workspace) -> Tensor:
         """Return what each output position saw: (images, channels * kernel numbers, positions)."""
         if any(before or after for before, after in self.padding):
-            images = F.pad(images, [side for pair in reversed(self.padding) for side in pair])
+            padded = workspace.take("padded", (*images.shape[:2], *self._padded(images)), images).zero_()
+            self._inner(padded, images).copy_(images)
+            images = padded
         count, channels, *lengths = images.stride()
         # an overlapping view, then one copy: measured 2 to 5 times faster than F.unfold
         view = images.as_strided((*images.shape[:2], *self.kernel, *output), (count, channels, *self._steps(lengths)))
@@ -134,12 +136,8 @@ class ConvCall(Call):
 
     def windows_channels_last(self, images: Tensor, output: tuple[int, ...], workspace: Workspace) -> Tensor:
         """Return what each output position saw: (images, kernel numbers * channels, positions)."""
-        sizes = [before + size + after for size, (before, after) in zip(images.shape[2:], self.padding, strict=True)]
-        padded = workspace.take("padded", (images.shape[0], *sizes, images.shape[1]), images).zero_()
-        inner = padded.movedim(-1, 1)
-        for axis, ((before, _), size) in enumerate(zip(self.padding, images.shape[2:], strict=True)):
-            inner = inner.narrow(axis + 2, before, size)
-        inner.copy_(images)
+        padded = workspace.take("padded", (images.shape[0], *self._padded(images), images.shape[1]), images).zero_()
+        self._inner(padded.movedim(-1, 1), images).copy_(images)
         count, *lengths, channels = padded.stride()
         steps = self._steps(lengths)
         kernel, moves = steps[: len(self.kernel)], steps[len(self.kernel) :]
@@ -148,6 +146,16 @@ class ConvCall(Call):
         )
         copy = workspace.take("windows", view.shape, images).copy_(view)
         return copy.view(images.shape[0], math.prod(output), -1).transpose(1, 2)
+
+    def _padded(self, images: Tensor) -> list[int]:
+        """Return the sizes of the images with their padding."""
+        return [before + size + after for size, (before, after) in zip(images.shape[2:], self.padding, strict=True)]
+
+    def _inner(self, padded: Tensor, images: Tensor) -> Tensor:
+        """Return what of the padded images (images, channels, *sizes) is not padding."""
+        for axis, ((before, _), size) in enumerate(zip(self.padding, images.shape[2:], strict=True)):
+            padded = padded.narrow(axis + 2, before, size)
+        return padded
 
     def _steps(self, lengths: Sequence[int]) -> tuple[int, ...]:
         """Return how far apart in memory neighbours in the kernel are, then neighbours in the output."""

@@ -194,7 +194,10 @@ class Product(Gradients):
                 else:
                     gradient.square_()
                 gradient = gradient.view(-1, block.shape[0], *gradient.shape[1:])
-                summed = gradient.sum(0) if gradient.shape[0] > 1 else gradient[0]
+                if gradient.shape[0] > 1:  # a product with ones: up to twice as fast as a sum over the first axis
+                    summed = (gradient.new_ones(gradient.shape[0]) @ gradient.flatten(1)).view(gradient.shape[1:])
+                else:
+                    summed = gradient[0]
                 block += summed.transpose(1, 2) if few_rows else summed
 
     def _add_outer(self, grouped: Tensor, statistic: Statistic, limit: int, workspace: Workspace) -> None:
