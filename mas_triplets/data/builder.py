@@ -132,6 +132,19 @@ class DatasetBuilder:
         """Put an added picture into `part`. KeyError if it was not added."""
         self._images[image_id].part = part
 
+    def leave_out_rare(self, least: int) -> None:
+        """Reject the instances of facts that fewer than `least` pictures show."""
+        shown = Counter(fact for _, fact in {(image_id, fact) for image_id, fact, _, _ in self._instances})
+        rare = {fact for fact, number in shown.items() if number < least}
+        if rare:
+            for key in [key for key in self._instances if key[1] in rare]:
+                self.reject(self._instances.pop(key), "rare fact", f"{key[1]} is in {shown[key[1]]} pictures")
+            self._wordings = {fact: words for fact, words in self._wordings.items() if fact not in rare}
+
+    def files_in_use(self) -> set[str]:
+        """Names of the files of all pictures that have a fact, as they were added."""
+        return {self._images[image_id].file_name for image_id, _, _, _ in self._instances}
+
     def carve(self, part: str, share: float, seed: int, *, out_of: str | None) -> int:
         """Move a random `share` of the pictures whose part is `out_of` (None: not given) into `part`.
 

@@ -66,6 +66,13 @@ REASONS: Final = {
     "unknown part": "the split is not one of train, val, test",
     "conflicting part": "the picture is already in another of train, val, test",
     "degenerate box": "the box has no area inside the picture",
+    "size mismatch": "the picture's file has another size than its boxes are for",
+    "index out of range": "a number that points into a list points beside it",
+    "orphan id": "it belongs to a picture or an object that is not there",
+    "self relation": "a thing is related to itself",
+    "negative label": "the source says that the fact does not hold",
+    "rare fact": "fewer pictures show the fact than were asked for",
+    "not asked for": "the fact is not of the kinds that were asked for",
     "duplicate": "the same fact with the same boxes is already there for this picture",
 }
 """Why a record is not in the tables; rejected.jsonl uses these words and no others."""

@@ -39,6 +39,16 @@ def check_picture(path: Path) -> tuple[int, int]:
         return size
 
 
+def picture_size(path: Path) -> tuple[int, int]:
+    """Return (width, height) as the file's header says; the pixels are not decoded.
+
+    Raises:
+        UserError: the file is absent or is no picture; the sentence names it.
+    """
+    with _opened(path) as picture:
+        return picture.size
+
+
 def find_pictures(folder: Path) -> list[Path]:
     """List the pictures under `folder`, sub-folders included, sorted by path; hidden ones are passed over.
 

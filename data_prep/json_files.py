@@ -1,0 +1,122 @@
+"""Reading a source's JSON files, which may be damaged or be those of another data set."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+from mas_triplets.errors import UserError
+
+T = TypeVar("T")
+
+
+class Malformed(Exception):
+    """A record does not have the form of its format; the text says how. Readers turn it into a `Rejected`."""
+
+
+def load(path: Path, kind: type[T], what: str) -> T:
+    """Read the JSON file `path`, whose top level is a `kind` (list or dict); `what` says what it should be.
+
+    Raises:
+        UserError: it is absent, unreadable, not JSON, or its top level is something else.
+    """
+    remedy = f"it should be {what}"
+    try:
+        value = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: {remedy}") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder: {remedy}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): {remedy}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}): {remedy}") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not valid JSON (line {error.lineno}: {error.msg}): {remedy}") from None
+    except (RecursionError, ValueError) as error:  # nested too deeply, or a whole number of too many digits
+        raise UserError(f"{path} is not valid JSON ({error}): {remedy}") from None
+    if not isinstance(value, kind):
+        raise UserError(f"{path} holds a {type(value).__name__}, not a {kind.__name__}: {remedy}")
+    if not value:
+        raise UserError(f"{path} is empty: {remedy}")
+    return value
+
+
+def names(path: Path, what: str) -> list[str]:
+    """Read a JSON list of names.
+
+    Raises:
+        UserError: as for `load`, or an entry is not text.
+    """
+    found = load(path, list, what)
+    for place, name in enumerate(found):
+        if not isinstance(name, str) or not name.strip():
+            raise UserError(f"{path}, entry {place}: {name!r} is not a name; it should be {what}")
+    return found
+
+
+@overload
+def field(record: Any, key: str, kind: type[T]) -> T: ...
+@overload
+def field(record: Any, key: str, kind: tuple[type[Any], ...]) -> Any: ...
+
+
+def field(record: Any, key: str, kind: Any) -> Any:
+    """Return `record[key]`, a `kind`.
+
+    Raises:
+        Malformed: `record` is no object, lacks the key, or holds another kind of value there (a bool is no number).
+    """
+    if not isinstance(record, dict):
+        raise Malformed(f"{_shown(record)} is not an object")
+    if key not in record:
+        raise Malformed(f"no '{key}'")
+    value = record[key]
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise Malformed(f"'{key}' is {_shown(value)}")
+    return value
+
+
+def entry(words: list[str], place: int, what: str) -> str:
+    """Return `words[place]`.
+
+    Raises:
+        IndexError: there is no such entry; the text says so. Readers turn it into "index out of range".
+    """
+    if not 0 <= place < len(words):
+        raise IndexError(f"{what} {place} is not one of 0 to {len(words) - 1}")
+    return words[place]
+
+
+def four_numbers(value: Any, what: str = "bbox") -> tuple[float, float, float, float]:
+    """Return the four finite numbers of a box.
+
+    Raises:
+        Malformed: it is not a list of four finite numbers.
+    """
+    if not isinstance(value, list) or len(value) != 4:
+        raise Malformed(f"'{what}' is {_shown(value)}, not four numbers")
+    numbers = [number(item, what) for item in value]
+    return (numbers[0], numbers[1], numbers[2], numbers[3])
+
+
+def number(value: Any, what: str) -> float:
+    """Return a finite number.
+
+    Raises:
+        Malformed: it is not one.
+    """
+    try:
+        found = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
+    except OverflowError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise Malformed(f"'{what}' is {_shown(value)}, not a number")
+    return found
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if not isinstance(value, int) or abs(value) < 10**30 else "a huge number"
+    return text if len(text) < 60 else text[:57] + "..."
