@@ -239,7 +239,5 @@ def _told(
         if picture.size and (size := found[picture.image_id].size) and size != picture.size
     ]
     if wrong:
-        notes.append(
-            f"{len(wrong):,} pictures have another size than the source says, such as {min(wrong)}: the file's is taken."
-        )
+        notes.append(f"{len(wrong):,} pictures have another size than the source says, such as {min(wrong)}.")
     return notes

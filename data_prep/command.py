@@ -41,6 +41,7 @@ MinImages = Annotated[int, typer.Option(help="Leave out facts that fewer picture
 Validation = Annotated[
     float, typer.Option(help="Share of the training pictures kept for validation, if the source has none.", max=0.9)
 ]
+Test = Annotated[float, typer.Option(help="Share of the pictures kept for test, if the source has no parts.", max=0.9)]
 Verify = Annotated[Verifying, typer.Option("--verify-images", help="How closely pictures are looked at.")]
 Store = Annotated[Storing, typer.Option(help="Leave pictures where they are, link or copy them.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder of the prepared data set to write.")]
@@ -50,37 +51,48 @@ Name = Annotated[str | None, typer.Option(help="Name of the data set; the folder
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
 
 
-def prepare_source(
-    reader: Reader,
-    out: Path,
-    images: Path | None,
-    *,
-    name: str | None,
-    orders: str,
-    min_images: int,
-    validation: float,
-    seed: int,
-    verify: Verifying,
-    store: Storing,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
-    """Prepare what `reader` reads, and print it: the body of every source's command."""
-    try:
-        wanted = tuple(sorted({int(order) for order in orders.replace(",", " ").split()}))
-    except ValueError:
-        raise UserError(f"--orders is {orders!r}: write some of 1,2,3") from None
-    options = Options(
-        orders=wanted,
-        min_images=min_images,
-        validation=validation,
-        seed=seed,
-        verify=verify.value,
-        store=store.value,
-    )
-    with Progress() as progress:
-        assemble(name or out.name, reader, out, images, options, overwrite=overwrite, progress=progress)
-    print_prepared(out, as_json)
+def source_command(make_reader: Callable[[Path], Reader], about: str) -> Callable[..., None]:
+    """Return the command of a source that `make_reader` reads: all of them have the same options.
+
+    Args:
+        make_reader: from the PATH given to a reader.
+        about: one sentence for the help.
+    """
+
+    def prepare(
+        path: Source,
+        out: Out,
+        images: Images = None,
+        name: Name = None,
+        orders: Orders = "1,2,3",
+        min_images: MinImages = 1,
+        validation: Validation = 0.1,
+        test: Test = 0.2,
+        seed: Seed = 0,
+        verify: Verify = Verifying.header,
+        store: Store = Storing.reference,
+        overwrite: Overwrite = False,
+        as_json: AsJson = False,
+    ) -> None:
+        try:
+            wanted = tuple(sorted({int(order) for order in orders.replace(",", " ").split()}))
+        except ValueError:
+            raise UserError(f"--orders is {orders!r}: write some of 1,2,3") from None
+        options = Options(
+            orders=wanted,
+            min_images=min_images,
+            validation=validation,
+            test=test,
+            seed=seed,
+            verify=verify.value,
+            store=store.value,
+        )
+        with Progress() as progress:
+            assemble(name or out.name, make_reader(path), out, images, options, overwrite=overwrite, progress=progress)
+        print_prepared(out, as_json)
+
+    prepare.__doc__ = about
+    return prepare
 
 
 def print_prepared(out: Path, as_json: bool = False) -> None:

@@ -12,7 +12,7 @@ from mas_triplets.errors import UserError
 T = TypeVar("T")
 
 
-class Malformed(Exception):
+class MalformedError(Exception):
     """A record does not have the form of its format; the text says how. Readers turn it into a `Rejected`."""
 
 
@@ -67,15 +67,15 @@ def field(record: Any, key: str, kind: Any) -> Any:
     """Return `record[key]`, a `kind`.
 
     Raises:
-        Malformed: `record` is no object, lacks the key, or holds another kind of value there (a bool is no number).
+        MalformedError: `record` is no object, lacks the key, or holds another kind there (a bool is no number).
     """
     if not isinstance(record, dict):
-        raise Malformed(f"{_shown(record)} is not an object")
+        raise MalformedError(f"{_shown(record)} is not an object")
     if key not in record:
-        raise Malformed(f"no '{key}'")
+        raise MalformedError(f"no '{key}'")
     value = record[key]
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise Malformed(f"'{key}' is {_shown(value)}")
+        raise MalformedError(f"'{key}' is {_shown(value)}")
     return value
 
 
@@ -94,10 +94,10 @@ def four_numbers(value: Any, what: str = "bbox") -> tuple[float, float, float, f
     """Return the four finite numbers of a box.
 
     Raises:
-        Malformed: it is not a list of four finite numbers.
+        MalformedError: it is not a list of four finite numbers.
     """
     if not isinstance(value, list) or len(value) != 4:
-        raise Malformed(f"'{what}' is {_shown(value)}, not four numbers")
+        raise MalformedError(f"'{what}' is {_shown(value)}, not four numbers")
     numbers = [number(item, what) for item in value]
     return (numbers[0], numbers[1], numbers[2], numbers[3])
 
@@ -106,14 +106,14 @@ def number(value: Any, what: str) -> float:
     """Return a finite number.
 
     Raises:
-        Malformed: it is not one.
+        MalformedError: it is not one.
     """
     try:
         found = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
     except OverflowError:
         found = math.nan
     if not math.isfinite(found):
-        raise Malformed(f"'{what}' is {_shown(value)}, not a number")
+        raise MalformedError(f"'{what}' is {_shown(value)}, not a number")
     return found
 
 

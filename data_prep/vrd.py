@@ -9,25 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from data_prep.command import (
-    AsJson,
-    Images,
-    MinImages,
-    Name,
-    Orders,
-    Out,
-    Overwrite,
-    Seed,
-    Source,
-    Store,
-    Storing,
-    Validation,
-    Verify,
-    Verifying,
-    prepare_source,
-    run_alone,
-)
-from data_prep.json_files import Malformed, entry, field, four_numbers, load, names, number
+from data_prep.command import run_alone, source_command
+from data_prep.json_files import MalformedError, entry, field, four_numbers, load, names, number
 from data_prep.records import About, Label, Picture, Rejected
 from mas_triplets.data.boxes import Box
 from mas_triplets.errors import UserError
@@ -86,9 +69,9 @@ class VrdReader:
                     yield Rejected(source, "malformed record", "the relations of a picture are not a list")
                     continue
                 yield from self._relations(PurePosixPath(file).stem, relations, source)
-        for part, file in self._graphs.items():
-            for place, graph in enumerate(load(file, list, "VRD's scene graphs, a list of pictures")):
-                yield from _scene_graph(graph, f"{file.name}#{place}")
+        for path in self._graphs.values():
+            for place, graph in enumerate(load(path, list, "VRD's scene graphs, a list of pictures")):
+                yield from _scene_graph(graph, f"{path.name}#{place}")
 
     def _relations(self, image_id: str, relations: list[Any], source: str) -> Iterator[Label | Rejected]:
         seen: set[tuple[str, Box]] = set()
@@ -97,7 +80,7 @@ class VrdReader:
             try:
                 things = [self._thing(field(relation, role, dict)) for role in ("subject", "object")]
                 predicate = entry(self._predicates, field(relation, "predicate", int), "predicate")
-            except Malformed as error:
+            except MalformedError as error:
                 yield Rejected(where, "malformed record", str(error))
                 continue
             except IndexError as error:
@@ -135,7 +118,7 @@ def _scene_graph(graph: Any, source: str) -> Iterator[Label | Rejected]:
     try:
         image_id = PurePosixPath(field(graph, "filename", str)).stem
         objects = field(graph, "objects", list)
-    except Malformed as error:
+    except MalformedError as error:
         yield Rejected(source, "malformed record", str(error))
         return
     for place, thing in enumerate(objects):
@@ -146,8 +129,8 @@ def _scene_graph(graph: Any, source: str) -> Iterator[Label | Rejected]:
             called = field(thing, "names", list)
             attributes = [field(item, "attribute", str) for item in thing.get("attributes") or []]
             if not called or not all(isinstance(name, str) for name in called):
-                raise Malformed("'names' is not a list of names")
-        except (Malformed, TypeError) as error:
+                raise MalformedError("'names' is not a list of names")
+        except (MalformedError, TypeError) as error:
             yield Rejected(where, "malformed record", str(error))
             continue
         box = (x, y, x + w, y + h)
@@ -156,36 +139,10 @@ def _scene_graph(graph: Any, source: str) -> Iterator[Label | Rejected]:
             yield Label(image_id, (called[0], attribute, None), f"{where}/{attribute}", box)
 
 
-def prepare(
-    path: Source,
-    out: Out,
-    images: Images = None,
-    name: Name = None,
-    orders: Orders = "1,2,3",
-    min_images: MinImages = 1,
-    validation: Validation = 0.1,
-    seed: Seed = 0,
-    verify: Verify = Verifying.header,
-    store: Store = Storing.reference,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-) -> None:
-    """Stanford VRD: annotations_train.json, annotations_test.json, objects.json, predicates.json, and sg_* if there."""
-    prepare_source(
-        VrdReader(path),
-        out,
-        images,
-        name=name,
-        orders=orders,
-        min_images=min_images,
-        validation=validation,
-        seed=seed,
-        verify=verify,
-        store=store,
-        overwrite=overwrite,
-        as_json=as_json,
-    )
-
+prepare = source_command(
+    VrdReader,
+    "Stanford VRD: annotations_{train,test}.json, objects.json, predicates.json, and sg_* if there.",
+)
 
 if __name__ == "__main__":
     run_alone(prepare)
