@@ -96,7 +96,7 @@ def look_into(pictures: Sequence[Picture], folder: Path | None, verify: Verify, 
     def look(picture: Picture) -> Found:
         path = files.find(picture.file)
         if path is None:
-            return Found(problem=("missing image", f"{picture.file} is not under {folder}"))
+            return Found(problem=("missing image", f"no file {picture.file}, nor one of that stem"))
         try:
             if verify == "none":
                 return Found(path)
