@@ -65,7 +65,8 @@ def assemble(
         name: of the data set.
         reader: of the source.
         out: folder to write.
-        images: folder of the pictures; without it the data set has annotations alone and cannot be trained on.
+        images: folder of the pictures, or the source's own; without either the data set has annotations alone and
+            cannot be trained on.
         options: see `Options`.
         overwrite: whether another data set in `out` is replaced.
         progress: who is told how far it is.
@@ -74,6 +75,7 @@ def assemble(
         UserError: the source cannot be read, nothing in it is valid, or `out` holds something else.
     """
     options = options or Options()
+    images = images or reader.about.images
     builder = DatasetBuilder(
         name,
         about={"licence": reader.about.licence, "citation": reader.about.citation},
@@ -131,19 +133,25 @@ def _pictures(reader: Reader, builder: DatasetBuilder) -> dict[str, Picture]:
         elif picture.part is not None and picture.part not in PARTS:
             builder.reject(picture.source, "unknown part", f"{picture.part!r} is not one of {', '.join(PARTS)}")
         elif picture.image_id in pictures:
-            first = pictures[picture.image_id]
-            reason = "duplicate" if first.part == picture.part else "conflicting part"
-            builder.reject(picture.source, reason, f"{picture.image_id} is there already, in {first.part}")
+            both = sorted((pictures[picture.image_id], picture), key=_rank)  # the first stays among equals
+            pictures[picture.image_id] = both[0]
+            reason = "duplicate" if both[0].part == both[1].part else "conflicting part"
+            builder.reject(both[1].source, reason, f"{picture.image_id} is in {both[0].part} already, with its facts")
         else:
             pictures[picture.image_id] = picture
     return pictures
+
+
+def _rank(picture: Picture) -> int:
+    """Where a picture that is in two parts is kept: rather where models are judged than where they learn."""
+    return -PARTS.index(picture.part or "train")
 
 
 def _refused(pictures: Mapping[str, Picture], found: Mapping[str, Found]) -> dict[str, tuple[str, str]]:
     """Pictures that cannot be used: reason and detail. Of one that is in two parts, the test picture is kept."""
     refused: dict[str, tuple[str, str]] = {}
     holder: dict[str, str] = {}
-    for image_id in sorted(pictures, key=lambda key: (-PARTS.index(pictures[key].part or "train"), key)):
+    for image_id in sorted(pictures, key=lambda key: (_rank(pictures[key]), key)):
         picture, seen = pictures[image_id], found[image_id]
         if seen.problem is not None:
             refused[image_id] = seen.problem

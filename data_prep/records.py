@@ -73,12 +73,14 @@ class About:
         citation: the paper to cite.
         notes: sentences for the card.
         published: number of pictures a part, where the authors tell.
+        images: folder of the pictures, where the source itself holds them.
     """
 
     licence: str
     citation: str
     notes: tuple[str, ...] = ()
     published: Mapping[str, int] = field(default_factory=dict)
+    images: Path | None = None
 
 
 class Reader(Protocol):

@@ -1,0 +1,286 @@
+"""COCO, V-COCO in both forms, and folders of classes: official files written by hand."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from data_prep.assemble import Options, assemble
+from data_prep.coco import CocoReader
+from data_prep.image_folder import ImageFolderReader
+from data_prep.vcoco import vcoco_reader
+from mas_triplets.data.prepared import PreparedDataset
+from mas_triplets.errors import UserError
+
+
+def coco(numbers: list[int], prefix: str, annotations: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "info": {},
+        "licenses": [],
+        "images": [
+            {"id": n, "file_name": f"{prefix}{n:012d}.jpg", "width": 100, "height": 80, "flickr_url": "http://x/y"}
+            for n in numbers
+        ],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "person"}, {"id": 28, "name": "umbrella"}, {"id": 90, "name": "toothbrush"}],
+    }
+
+
+def annotation(number: int, image: int, category: int, *bbox: float, crowd: int = 0) -> dict[str, Any]:
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": category,
+        "bbox": list(bbox),
+        "area": 1.0,
+        "iscrowd": crowd,
+        "segmentation": [],
+    }
+
+
+TRAIN = coco(
+    [9, 25],
+    "",
+    [
+        annotation(1, 9, 1, 10.5, 20, 30, 40),
+        annotation(2, 9, 28, 90, 70, 30, 30),  # reaches beyond the picture
+        annotation(3, 9, 1, 0, 0, 100, 80, crowd=1),
+        annotation(4, 25, 90, 5, 5, 0, 10),  # no width
+        annotation(5, 77, 1, 1, 1, 2, 2),  # no such picture
+        {"id": 6, "image_id": 9, "category_id": 1, "bbox": [1, 2, 3]},
+        annotation(7, 25, 1, 1, 2, 3, 4),
+    ],
+)
+VAL = coco([9, 139], "", [annotation(8, 139, 28, 0, 0, 50, 40), annotation(9, 9, 1, 0, 0, 5, 5)])
+
+
+def dump(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
+
+
+def instances(dataset: PreparedDataset) -> list[tuple[str, str, str, list[float] | None, list[float] | None]]:
+    table = pq.read_table(dataset.folder / "instances.parquet").to_pylist()
+    return [
+        (row["image_id"], row["split"], str(dataset.facts[row["fact_id"]]), row["subject_box"], row["object_box"])
+        for row in table
+    ]
+
+
+def reasons(dataset: PreparedDataset) -> Counter[str]:
+    lines = (dataset.folder / "rejected.jsonl").read_text().splitlines()
+    return Counter(json.loads(line)["reason"] for line in lines)
+
+
+def test_coco_objects_are_facts_of_one_slot(tmp_path: Path) -> None:
+    dump(tmp_path / "coco" / "annotations" / "instances_train2017.json", TRAIN)
+    dump(tmp_path / "coco" / "annotations" / "instances_val2017.json", VAL)
+    out = assemble("coco", CocoReader(tmp_path / "coco"), tmp_path / "out", options=Options(validation=0))
+    dataset = PreparedDataset.open(out)
+    # picture 9 is in both files: it is kept where models are judged, with the facts of both
+    assert sorted(instances(dataset)) == [
+        ("000000000009", "test", "<person>", [0, 0, 5, 5], None),
+        ("000000000009", "test", "<person>", [10.5, 20, 40.5, 60], None),
+        ("000000000009", "test", "<umbrella>", [90, 70, 100, 80], None),
+        ("000000000025", "train", "<person>", [1, 2, 4, 6], None),
+        ("000000000139", "test", "<umbrella>", [0, 0, 50, 40], None),
+    ]
+    assert reasons(dataset)["conflicting part"] == 1
+
+
+def test_coco_boxes_and_rejects(tmp_path: Path) -> None:
+    dump(tmp_path / "coco" / "instances_train2017.json", TRAIN)
+    out = assemble("coco", CocoReader(tmp_path / "coco"), tmp_path / "out", options=Options(validation=0))
+    dataset = PreparedDataset.open(out)
+    assert sorted(instances(dataset)) == [
+        ("000000000009", "train", "<person>", [10.5, 20, 40.5, 60], None),
+        ("000000000009", "train", "<umbrella>", [90, 70, 100, 80], None),
+        ("000000000025", "train", "<person>", [1, 2, 4, 6], None),
+    ]
+    assert reasons(dataset) == {"not asked for": 1, "degenerate box": 1, "orphan id": 1, "malformed record": 1}
+
+
+PAIRS = {
+    "annotations": [
+        {
+            "boxes_h": [[10, 10, 40, 60], [10, 10, 40, 60], [10, 10, 40, 60]],
+            "boxes_o": [[30, 20, 50, 40], [30, 20, 50, 40], [1, 1, 5, 5]],
+            "actions": [0, 1, 2],
+            "objects": [2, 2, 9],
+            "file_name": "COCO_train2014_000000000009.jpg",
+        },
+        {"boxes_h": [], "boxes_o": [], "actions": [], "objects": [], "file_name": "COCO_train2014_000000000025.jpg"},
+        {"boxes_h": [[1, 1, 2, 2]], "boxes_o": [], "actions": [0], "objects": [1], "file_name": "COCO_x_1.jpg"},
+    ],
+    "classes": ["hold obj", "hit instr", "talk_on_phone instr"],
+    "objects": ["background", "person", "umbrella"],
+    "images": [9, 25, 1],
+}
+
+
+def test_vcoco_repacked_pairs(tmp_path: Path) -> None:
+    dump(tmp_path / "v" / "instances_vcoco_train.json", PAIRS)
+    out = assemble("v", vcoco_reader(tmp_path / "v"), tmp_path / "out", options=Options(validation=0))
+    dataset = PreparedDataset.open(out)
+    name = "COCO_train2014_000000000009"
+    assert sorted(instances(dataset)) == [
+        (name, "train", "<person, hit with, umbrella>", [10, 10, 40, 60], [30, 20, 50, 40]),
+        (name, "train", "<person, hold, umbrella>", [10, 10, 40, 60], [30, 20, 50, 40]),
+    ]
+    assert reasons(dataset) == {"index out of range": 1, "malformed record": 1}
+
+
+def column(*values: int) -> list[list[int]]:
+    return [[value] for value in values]
+
+
+ORIGINAL: list[dict[str, Any]] = [
+    {
+        "image_id": column(9, 9, 25),
+        "ann_id": column(1, 2, 7),
+        "label": column(1, 0, 1),
+        "action_name": "hit",
+        "role_name": ["agent", "instr", "obj"],
+        # row-major by role: three agents, three instruments, three objects
+        "role_object_id": [1, 2, 7, 2, 0, 0, 0, 0, 2],
+        "include": [[], [], []],
+    },
+    {
+        "image_id": column(9, 9, 25),
+        "ann_id": column(1, 2, 7),
+        "label": column(1, 0, 0),
+        "action_name": "walk",
+        "role_name": ["agent"],
+        "role_object_id": [1, 2, 7],
+        "include": [[]],
+    },
+    {
+        "image_id": column(9, 25, 25),
+        "ann_id": column(99, 7, 7),
+        "label": column(1, 1, 2),
+        "action_name": "hold",
+        "role_name": ["agent", "obj"],
+        "role_object_id": [99, 7, 7, 0, 0, 0],
+        "include": [[], []],
+    },
+]
+
+
+def test_vcoco_original_takes_boxes_from_coco(tmp_path: Path) -> None:
+    dump(tmp_path / "v" / "data" / "vcoco" / "vcoco_train.json", ORIGINAL)
+    dump(tmp_path / "v" / "coco" / "instances_train2014.json", TRAIN)
+    options = Options(validation=0, orders=(2, 3))
+    out = assemble("v", vcoco_reader(tmp_path / "v"), tmp_path / "out", options=options)
+    dataset = PreparedDataset.open(out)
+    person, umbrella, other = [10.5, 20, 40.5, 60], [90, 70, 100, 80], [1, 2, 4, 6]
+    assert sorted(instances(dataset), key=str) == sorted(
+        [
+            ("9", "train", "<person, hit with, umbrella>", person, umbrella),
+            ("9", "train", "<person, walk>", person, None),
+            ("25", "train", "<person, hold>", other, None),
+            ("25", "train", "<person, hit, umbrella>", other, umbrella),
+        ],
+        key=str,
+    )
+    found = reasons(dataset)
+    assert (found["orphan id"], found["malformed record"]) == (2, 2)  # COCO's own, and V-COCO's
+
+
+def folder(tmp_path: Path, *names: str) -> Path:
+    generator = np.random.default_rng(0)
+    for name in names:
+        path = tmp_path / "folder" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (8, 9, 3), dtype=np.uint8)).save(path)
+    return tmp_path / "folder"
+
+
+def test_a_folder_a_class(tmp_path: Path) -> None:
+    names = [f"{kind}/{n}.png" for kind in ("Red_fox", "owl") for n in range(10)]
+    path = folder(tmp_path, *names, "lonely.png")
+    dataset = PreparedDataset.open(assemble("f", ImageFolderReader(path), tmp_path / "out"))
+    assert [str(fact) for fact in dataset.facts] == ["<owl>", "<red fox>"]
+    assert dataset.fact_counts().sum() == 20
+    assert set(dataset.images["split"].to_pylist()) == {"train", "val", "test"}
+    for image, place in zip(dataset.images["image_id"].to_pylist(), dataset.paths, strict=True):
+        assert place == (path / image).resolve()  # the same stem in two classes is two pictures
+    assert reasons(dataset) == {"malformed record": 1}
+
+
+def test_a_folder_a_part_and_class(tmp_path: Path) -> None:
+    path = folder(tmp_path, "train/owl/1.png", "train/fox/deep/1.png", "valid/owl/2.png", "test/owl/3.png")
+    dataset = PreparedDataset.open(assemble("f", ImageFolderReader(path), tmp_path / "out"))
+    assert {(image, part) for image, part, *_ in instances(dataset)} == {
+        ("train/owl/1.png", "train"),
+        ("train/fox/deep/1.png", "train"),
+        ("valid/owl/2.png", "val"),
+        ("test/owl/3.png", "test"),
+    }
+
+
+def test_parts_beside_classes_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds train or test beside owl"):
+        ImageFolderReader(folder(tmp_path, "train/owl/1.png", "owl/1.png"))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reader", "sentence"),
+    [
+        ("instances_train2017.json", "[]", CocoReader, "holds a list, not a dict"),
+        ("instances_train2017.json", '{"images": []}', CocoReader, "has no list 'annotations'"),
+        ("other.json", "{}", CocoReader, "holds no instances_train2017.json"),
+        ("other.json", "{}", vcoco_reader, "holds neither vcoco_train.json nor"),
+        ("vcoco_train.json", "[]", vcoco_reader, "lacks COCO's instances"),
+        ("instances_vcoco_train.json", '{"annotations": []}', vcoco_reader, "has no list 'classes'"),
+        ("instances_vcoco_val.json", "{", vcoco_reader, "is not valid JSON"),
+        ("note.txt", "", ImageFolderReader, "holds no picture"),
+    ],
+)
+def test_bad_files_are_told(
+    tmp_path: Path, file: str, content: str, reader: Callable[[Path], Any], sentence: str
+) -> None:
+    dump(tmp_path / "source" / file, content)
+    with pytest.raises(UserError, match=sentence):
+        assemble("x", reader(tmp_path / "source"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "reader"),
+    [
+        ({"instances_train2017.json": TRAIN}, CocoReader),
+        ({"instances_vcoco_train.json": PAIRS}, vcoco_reader),
+        ({"vcoco_train.json": ORIGINAL, "instances_train2014.json": TRAIN}, vcoco_reader),
+    ],
+)
+def test_damaged_copies_end_in_a_data_set_or_a_sentence(
+    tmp_path: Path, files: dict[str, Any], reader: Callable[[Path], Any]
+) -> None:
+    chance = random.Random(0)
+    pieces = [b"NaN", b"1e999", b"null", b"-1", b'"', b"{", b"[]", b"\xff", b"9" * 5000, b"true", b"1e30", b""]
+    endings: Counter[str] = Counter()
+    for name, value in files.items():
+        dump(tmp_path / "source" / name, value)
+    for trial in range(200):
+        name = chance.choice(sorted(files))
+        damaged = bytearray(json.dumps(files[name]).encode())
+        for _ in range(chance.randint(1, 3)):
+            start = chance.randrange(len(damaged))
+            damaged[start : start + chance.randint(0, 4)] = chance.choice(pieces)
+        (tmp_path / "source" / name).write_bytes(bytes(damaged))
+        try:
+            assemble("x", reader(tmp_path / "source"), tmp_path / "outs" / str(trial))
+            endings["data set"] += 1
+        except UserError:
+            endings["sentence"] += 1
+        dump(tmp_path / "source" / name, files[name])
+    assert min(endings["data set"], endings["sentence"]) > 10
