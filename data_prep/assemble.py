@@ -8,13 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data_prep.pictures import Found, Store, Verify, look_into, put_pictures, stored_name
-from data_prep.records import Label, Picture, Reader, Rejected
+from data_prep.records import Label, Picture, Reader, Rejected, WantsSizes
 from mas_triplets.data.boxes import Box, clip_box
 from mas_triplets.data.builder import DatasetBuilder
 from mas_triplets.data.format import ORDERS, PARTS
 from mas_triplets.errors import UserError
 from mas_triplets.facts import Fact, is_unicode
 from mas_triplets.progress import SILENT, Silent
+
+_LARGEST = 1 << 31  # pixels along a side: the tables hold 32 bits
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ def assemble(
             licence=picture.licence,
             sha256=seen.sha256,
         )
+    if isinstance(reader, WantsSizes):
+        reader.take_sizes(sizes)
     for label in progress.track(reader.labels(), f"reading {name}", len(pictures)):
         _add(builder, label, sizes, refused, options)
     for path in reader.files:
@@ -130,6 +134,12 @@ def _pictures(reader: Reader, builder: DatasetBuilder) -> dict[str, Picture]:
     for picture in reader.pictures():
         if isinstance(picture, Rejected):
             builder.reject(picture.source, picture.reason, picture.detail)
+        elif not all(
+            is_unicode(text) for text in (picture.image_id, picture.file, picture.origin, picture.url) if text
+        ):
+            builder.reject(picture.source, "malformed record", "its name or address is not valid Unicode text")
+        elif picture.size is not None and not all(0 < side < _LARGEST for side in picture.size):
+            builder.reject(picture.source, "malformed record", f"a picture of {picture.size[0]} x {picture.size[1]}")
         elif picture.part is not None and picture.part not in PARTS:
             builder.reject(picture.source, "unknown part", f"{picture.part!r} is not one of {', '.join(PARTS)}")
         elif picture.image_id in pictures:
@@ -218,8 +228,7 @@ def _add(
 
 def _clipped(box: Box, size: tuple[int, int] | None) -> Box | None:
     """Clip to the picture, or, where its size is not known, at zero."""
-    far = float(1 << 31)
-    return clip_box(box, *(size or (far, far)))
+    return clip_box(box, *(size or (_LARGEST, _LARGEST)))
 
 
 def _divide(builder: DatasetBuilder, options: Options) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from mas_triplets.errors import UserError
 
 T = TypeVar("T")
+_SPACE = re.compile(r"[ \t\r\n]*")
+_PIECE = 1 << 20  # characters read at a time
+_LONGEST = 1 << 26
 
 
 class MalformedError(Exception):
@@ -42,6 +47,51 @@ def load(path: Path, kind: type[T], what: str) -> T:
     if not value:
         raise UserError(f"{path} is empty: {remedy}")
     return value
+
+
+def stream(path: Path, what: str) -> Iterator[Any]:
+    """Yield the entries of a JSON list one at a time, so that a file of any length takes little memory.
+
+    Raises:
+        UserError: it is absent, unreadable, not JSON, no list, or one entry alone has more than 64 Mi characters.
+    """
+    remedy = f"it should be {what}"
+    decoder, done = json.JSONDecoder(), 0  # how many entries were read
+    try:
+        with path.open(encoding="utf-8-sig") as handle:
+            text = handle.read(_PIECE).lstrip()
+            if not text.startswith("["):
+                raise UserError(f"{path} is not a JSON list: {remedy}")
+            at = 1
+            while True:
+                at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
+                if text.startswith("]", at):
+                    if (text[at + 1 :] + handle.read(_PIECE)).strip():
+                        raise UserError(f"{path} goes on after the end of its list: {remedy}")
+                    return
+                try:
+                    value, end = decoder.raw_decode(text, at)
+                    end = _SPACE.match(text, end).end()  # type: ignore[union-attr]
+                    whole = text[end : end + 1] in (",", "]") and text[end : end + 1] != ""
+                except json.JSONDecodeError:
+                    whole = False
+                if whole:
+                    yield value
+                    done += 1
+                    at = end + text.startswith(",", end)
+                    continue
+                more = handle.read(max(_PIECE, len(text) - at)) if len(text) - at < _LONGEST else ""
+                if not more:
+                    raise UserError(f"{path} is not valid JSON (entry {done}): {remedy}")
+                text, at = text[at:] + more, 0
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: {remedy}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): {remedy}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text (about entry {done}): {remedy}") from None
+    except (RecursionError, ValueError) as error:  # nested too deeply, or a whole number of too many digits
+        raise UserError(f"{path} is not valid JSON (entry {done}: {error}): {remedy}") from None
 
 
 def names(path: Path, what: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mas_triplets.data.boxes import Box
 
@@ -95,3 +95,11 @@ class Reader(Protocol):
 
     def labels(self) -> Iterable[Label | Rejected]:
         """Yield every fact of its pictures."""
+
+
+@runtime_checkable
+class WantsSizes(Protocol):
+    """A reader whose boxes are shares of the picture's sides, which its files may not tell."""
+
+    def take_sizes(self, sizes: Mapping[str, tuple[int, int] | None]) -> None:
+        """Take the (width, height) of each usable picture, None where it is not known, before `labels` is asked for."""

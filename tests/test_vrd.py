@@ -205,6 +205,14 @@ def test_bad_files_are_told(tmp_path: Path, files: dict[str, Any], sentence: str
     assert not (tmp_path / "out").exists()
 
 
+def test_a_name_that_is_no_unicode_is_told(tmp_path: Path) -> None:
+    broken = '{"\\ud800.jpg": ' + json.dumps(TRAIN["a.jpg"]) + "}"
+    dataset = PreparedDataset.open(
+        assemble("vrd", VrdReader(write(tmp_path / "vrd", annotations_train=broken)), tmp_path / "out")
+    )
+    assert ("malformed record", "annotations_train.json#\\ud800.jpg") in rejected(dataset)
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"), [({"orders": (4,)}, "--orders"), ({"validation": float("nan")}, "--validation")]
 )

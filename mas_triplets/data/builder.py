@@ -109,7 +109,8 @@ class DatasetBuilder:
         """Note a record that is left out; `reason` is one of `REASONS`."""
         if reason not in REASONS:
             raise ValueError(f"{reason!r} is not one of the reasons of the format")
-        self._rejected.append({"source": source, "reason": reason, "detail": detail})
+        record = {"source": source, "reason": reason, "detail": detail}
+        self._rejected.append({key: text.encode("utf-8", "backslashreplace").decode() for key, text in record.items()})
 
     @property
     def rejected(self) -> Counter[str]:

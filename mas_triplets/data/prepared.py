@@ -98,6 +98,14 @@ class PreparedDataset:
         """The path of each picture's file, in the order of `images`."""
         return [self.folder / name for name in self.images["file_name"].to_pylist()]
 
+    def check_has_pictures(self) -> None:
+        """Raise UserError if the data set has annotations alone: its pictures were not given when it was prepared."""
+        first = self.paths[0]
+        if first.is_relative_to(self.folder / "images") and not (self.folder / "images").is_dir():
+            raise UserError(
+                f"{self.folder} was prepared without its pictures: prepare it again with --images FOLDER --overwrite"
+            )
+
     @cached_property
     def words(self) -> tuple[str, ...]:
         """The text of all slots of all facts, each once, sorted."""

@@ -61,6 +61,7 @@ def train(
     out = Path(out)
     strategy, loss = make_strategy(config.lifelong), make_loss(config.loss)
     dataset = PreparedDataset.open(config.data.path)
+    dataset.check_has_pictures()
     split = read_split(dataset, config.data.split)
     items = items_of(dataset, config.data.region)
     stages = _stages(split, strategy)

@@ -1,0 +1,175 @@
+"""Visual Genome (Krishna et al., IJCV 2017), v1.0 to v1.4: relationships, attributes, objects, with the alias lists.
+
+The files are read a picture at a time: relationships.json alone has some 700 MB. Boxes are x, y, w, h, 0-based; each
+record's own box is taken, since the same object's box differs between files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from data_prep.aliases import read_aliases
+from data_prep.command import run_alone, source_command
+from data_prep.json_files import MalformedError, field, number, stream
+from data_prep.records import About, Label, Picture, Rejected
+from mas_triplets.data.boxes import Box
+from mas_triplets.errors import UserError
+from mas_triplets.facts import is_unicode, normalise_text
+
+_KINDS = ("relationships", "attributes", "objects")
+_WHAT = "a file of Visual Genome, a list of pictures"
+_EDGES = re.compile(r"^[\s.,;:!?'\"`]+|[\s.,;:!?'\"`]+$")
+
+
+class VisualGenomeReader:
+    """Reads image_data.json and whichever of relationships.json, attributes.json and objects.json are there.
+
+    Names with a version (objects_v1_2.json) are taken where the plain one is absent, the newest first;
+    object_alias.txt and relationship_alias.txt are followed if they are there.
+
+    Args:
+        path: their folder.
+
+    Raises:
+        UserError: image_data.json is absent, or all of the others.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_dir():
+            raise UserError(f"{path} is not a folder: give the one that holds image_data.json of Visual Genome")
+        found = {kind: _newest(path, kind) for kind in ("image_data", *_KINDS)}
+        self._images = found.pop("image_data")
+        if self._images is None:
+            raise UserError(f"{path} lacks image_data.json of Visual Genome: unpack image_data.json.zip into it")
+        self._given = {kind: file for kind, file in found.items() if file is not None}
+        if not self._given:
+            raise UserError(f"{path} holds none of relationships.json, attributes.json, objects.json of Visual Genome")
+        lists = {name: path / f"{name}_alias.txt" for name in ("object", "relationship")}
+        lists = {name: file for name, file in lists.items() if file.is_file()}
+        self._aliases = {name: read_aliases(file) for name, file in lists.items()}
+        self.files = [self._images, *self._given.values(), *lists.values()]
+        absent = [f"{kind}.json" for kind in _KINDS if kind not in self._given]
+        self.about = About(
+            licence="annotations: CC BY 4.0; pictures: YFCC100M and COCO, their owners'",
+            citation="Krishna et al.: Visual Genome. IJCV 2017",
+            notes=(
+                f"Visual Genome, from {', '.join(file.name for file in self.files)}.",
+                "The source has no parts: they are drawn by seed.",
+                *(f"{name} is not there: its facts are not either." for name in absent),
+            ),
+        )
+
+    def pictures(self) -> Iterator[Picture | Rejected]:
+        """Yield the pictures of image_data.json."""
+        assert self._images is not None
+        for place, record in enumerate(stream(self._images, _WHAT)):
+            source = f"{self._images.name}#{place}"
+            try:
+                image = _image_id(record)
+                size = field(record, "width", int), field(record, "height", int)
+                if min(size) < 1:
+                    raise MalformedError(f"the size is {size[0]} x {size[1]}")
+                origin = next(
+                    (f"{key}:{value}" for key in ("coco", "flickr") if type(value := record.get(f"{key}_id")) is int),
+                    f"vg:{image}",
+                )
+                url = record.get("url")
+                parts = PurePosixPath(urlsplit(url).path).parts if isinstance(url, str) and is_unicode(url) else ()
+            except (MalformedError, ValueError) as error:
+                yield Rejected(source, "malformed record", str(error))
+                continue
+            file = "/".join(parts[-2:]) if len(parts) > 1 else f"{image}.jpg"
+            yield Picture(image, file, None, source, size, origin, url=url if parts else None)
+
+    def labels(self) -> Iterator[Label | Rejected]:
+        """Yield objects <s>, attributes <s, p> and relationships <s, p, o>, as far as their files are there."""
+        readers: dict[str, Callable[[str, Any, str], Iterator[Label | Rejected]]] = {
+            "objects": self._object,
+            "attributes": self._attributes,
+            "relationships": self._relationship,
+        }
+        for kind, read in readers.items():
+            if kind not in self._given:
+                continue
+            file = self._given[kind]
+            for place, record in enumerate(stream(file, _WHAT)):
+                source = f"{file.name}#{place}"
+                try:
+                    image, things = _image_id(record), field(record, kind, list)
+                except MalformedError as error:
+                    yield Rejected(source, "malformed record", str(error))
+                    continue
+                for number_of_thing, thing in enumerate(things):
+                    where = f"{source}/{number_of_thing}"
+                    try:
+                        yield from read(image, thing, where)
+                    except MalformedError as error:
+                        yield Rejected(where, "malformed record", str(error))
+
+    def _object(self, image: str, thing: Any, source: str) -> Iterator[Label | Rejected]:
+        yield Label(image, (self._name(thing), None, None), source, _box(thing))
+
+    def _attributes(self, image: str, thing: Any, source: str) -> Iterator[Label | Rejected]:
+        name, box = self._name(thing), _box(thing)
+        attributes = thing.get("attributes")
+        if attributes is None:
+            return  # the key is missing where there is none
+        if not isinstance(attributes, list) or not all(isinstance(word, str) for word in attributes):
+            raise MalformedError("'attributes' is not a list of words")
+        for place, word in enumerate(attributes):
+            yield Label(image, (name, _clean(word), None), f"{source}/{place}", box)
+
+    def _relationship(self, image: str, relation: Any, source: str) -> Iterator[Label | Rejected]:
+        subject, thing = field(relation, "subject", dict), field(relation, "object", dict)
+        word = self._alias("relationship", field(relation, "predicate", str))
+        words = (self._name(subject), word, self._name(thing))
+        yield Label(image, words, source, _box(subject), _box(thing))
+
+    def _name(self, thing: Any) -> str:
+        """Return the first name of an object: `names` in some files, `name` in others."""
+        names = thing.get("names") if isinstance(thing, dict) else None
+        name = names[0] if isinstance(names, list) and names else field(thing, "name", str)
+        if not isinstance(name, str):
+            raise MalformedError(f"the name {name!r} is not text")
+        return self._alias("object", name)
+
+    def _alias(self, kind: str, word: str) -> str:
+        aliases: Mapping[str, str] = self._aliases.get(kind, {})
+        cleaned = _clean(word)
+        return aliases.get(normalise_text(cleaned), cleaned) if aliases and is_unicode(cleaned) else cleaned
+
+
+def _clean(word: str) -> str:
+    """Return the word without punctuation at its ends: people typed "on." and "'s hand"."""
+    return _EDGES.sub("", word)
+
+
+def _box(thing: dict[str, Any]) -> Box:
+    x, y = number(thing.get("x"), "x"), number(thing.get("y"), "y")
+    return (x, y, x + number(thing.get("w"), "w"), y + number(thing.get("h"), "h"))
+
+
+def _image_id(record: Any) -> str:
+    """Return the picture's number as text; old files call it `id`."""
+    return str(field(record, "image_id" if isinstance(record, dict) and "image_id" in record else "id", int))
+
+
+def _newest(path: Path, kind: str) -> Path | None:
+    versions = sorted(
+        file for file in path.glob(f"{kind}_v*.json") if re.fullmatch(rf"{kind}_v\d+_\d+\.json", file.name)
+    )
+    plain = path / f"{kind}.json"
+    return plain if plain.exists() else versions[-1] if versions else None
+
+
+prepare = source_command(
+    VisualGenomeReader,
+    "Visual Genome: image_data.json, relationships.json, attributes.json, objects.json, alias lists.",
+)
+
+if __name__ == "__main__":
+    run_alone(prepare)

@@ -1,0 +1,53 @@
+"""Every source's command: its help, its errors, and a data set from the command line."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+from test_cli import fails, run
+from test_vrd import pictures, write
+
+SOURCES = sorted(point.name for point in entry_points(group="mas_triplets.sources") if point.name != "scenes")
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_help_and_a_path_that_is_not_there(tmp_path: Path, source: str) -> None:
+    assert "--out" in run("prepare", source, "--help", cwd=tmp_path).stdout
+    fails("prepare", source, "absent", "--out", "out", cwd=tmp_path, says="absent")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_an_empty_folder_is_told(tmp_path: Path, source: str) -> None:
+    (tmp_path / "empty").mkdir()
+    fails("prepare", source, "empty", "--out", "out", cwd=tmp_path, says="empty")
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_common_to_all_sources(tmp_path: Path) -> None:
+    write(tmp_path / "vrd")
+    pictures(tmp_path / "pictures")
+    done = run(
+        *("prepare", "vrd", "vrd", "--images", "pictures", "--out", "data", "--orders", "3", "--store", "copy"),
+        *("--verify-images", "full", "--json"),
+        cwd=tmp_path,
+    )
+    assert json.loads(done.stdout)
+    assert "where the authors published 4,000" in done.stderr
+    assert json.loads((tmp_path / "data" / "dataset.json").read_text())["options"]["orders"] == [3]
+    fails("prepare", "vrd", "vrd", "--out", "x", "--orders", "one", cwd=tmp_path, says="--orders is 'one'")
+    fails("prepare", "vrd", "vrd", "--out", "x", "--images", "none", cwd=tmp_path, says="none is not a folder")
+    fails("prepare", "vrd", "vrd", "--out", "data", cwd=tmp_path, says="already holds another prepared data set")
+
+
+def test_a_data_set_without_pictures_is_refused_by_train(tmp_path: Path) -> None:
+    write(tmp_path / "vrd")
+    run("prepare", "vrd", "vrd", "--out", "data", "--orders", "3", cwd=tmp_path)
+    run("split", "data", "--method", "random", "--tasks", "2", "--name", "two", cwd=tmp_path)
+    (tmp_path / "c.yaml").write_text(
+        "data: {path: data, split: two, unseen_facts: allow}\nmodel: {text: {name: random}}\n", encoding="utf-8"
+    )
+    fails("train", "c.yaml", "--out", "run", cwd=tmp_path, says="was prepared without its pictures")
