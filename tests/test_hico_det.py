@@ -1,0 +1,198 @@
+"""HICO-DET in its three forms, written by hand: the same pairs give the same facts and boxes."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from scipy.io import savemat
+
+from data_prep.assemble import Options, assemble
+from data_prep.hico_det import HicoReader
+from mas_triplets.data.prepared import PreparedDataset
+from mas_triplets.errors import UserError
+
+NAME = "HICO_train2015_00000009"
+ACTIONS = [("bicycle", "ride"), ("bicycle", "no_interaction"), ("sports_ball", "kick")]
+COLUMNS = {
+    "annotation": [
+        {
+            "boxes_h": [[1, 1, 10, 20], [1, 1, 10, 20], [3, 4, 5, 6]],
+            "boxes_o": [[5, 6, 30, 40], [5, 6, 30, 40], [7, 8, 9, 10]],
+            "hoi": [0, 1, 9],
+            "object": [0, 0, 1],
+            "verb": [0, 1, 9],
+        }
+    ],
+    "filenames": [f"{NAME}.jpg"],
+    "size": [[100, 80]],
+    "empty": [],
+    "objects": ["bicycle", "sports_ball"],
+    "verbs": ["ride", "no_interaction", "kick"],
+    "correspondence": [[0, 0, 0], [1, 0, 1], [2, 1, 2]],
+}
+LIST = [
+    {
+        "file_name": f"{NAME}.jpg",
+        "img_id": 9,
+        "annotations": [
+            {"bbox": [1, 1, 10, 20], "category_id": 1},
+            {"bbox": [5, 6, 30, 40], "category_id": "2"},
+        ],
+        "hoi_annotation": [
+            {"subject_id": 0, "object_id": 1, "category_id": 1, "hoi_category_id": 1},
+            {"subject_id": 0, "object_id": 1, "category_id": 2, "hoi_category_id": 2},
+            {"subject_id": 0, "object_id": 7, "category_id": 1, "hoi_category_id": 1},
+        ],
+    }
+]
+HOI_LIST = "HOI list\nid obj verb\n" + "\n".join(f"{n} {o} {v}" for n, (o, v) in enumerate(ACTIONS, 1)) + "\n"
+
+
+def box(*sides: int) -> dict[str, int]:
+    return dict(zip(("x1", "x2", "y1", "y2"), (sides[0], sides[2], sides[1], sides[3]), strict=True))
+
+
+def structs(*records: dict[str, Any]) -> Any:
+    """Return a Matlab struct array, 1 x n."""
+    array = np.empty((1, len(records)), dtype=[(key, object) for key in records[0]])
+    for place, record in enumerate(records):
+        array[0, place] = tuple(record.values())
+    return array
+
+
+def write_mat(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    actions = [{"nname": thing, "vname": verb, "vname_ing": verb} for thing, verb in ACTIONS]
+    savemat(folder / "anno.mat", {"list_action": structs(*actions).T})
+    pair = {
+        "bboxhuman": structs(box(1, 1, 10, 20)),
+        "bboxobject": structs(box(5, 6, 30, 40)),
+        "connection": np.array([[1, 1]]),
+        "invis": 0,
+    }
+    beside = {**pair, "connection": np.array([[1.0, 1.0], [1.0, 2.0]])}
+    unseen = {"bboxhuman": np.zeros((0, 0)), "bboxobject": np.zeros((0, 0)), "connection": np.zeros((0, 0)), "invis": 1}
+    size = structs({"width": 100, "height": 80, "depth": 3})
+    hois = structs({"id": 1.0, **beside}, {"id": 2, **pair}, {"id": 3, **unseen})
+    picture = {"filename": f"{NAME}.jpg", "size": size, "hoi": hois}
+    other = {"filename": "HICO_test2015_00000001.jpg", "size": size, "hoi": structs({"id": 3, **pair})}
+    savemat(folder / "anno_bbox.mat", {"bbox_train": structs(picture), "bbox_test": structs(other)})
+    return folder
+
+
+def write_columns(folder: Path, content: Any = None) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "instances_train2015.json").write_text(json.dumps(COLUMNS if content is None else content))
+    return folder
+
+
+def write_list(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "trainval_hico.json").write_text(json.dumps(LIST))
+    (folder / "hico_list_hoi.txt").write_text(HOI_LIST)
+    return folder
+
+
+def prepared(source: Path, out: Path, **options: Any) -> PreparedDataset:
+    return PreparedDataset.open(assemble("hico", HicoReader(source), out, options=Options(validation=0, **options)))
+
+
+def found(dataset: PreparedDataset) -> list[tuple[Any, ...]]:
+    rows = pq.read_table(dataset.folder / "instances.parquet").to_pylist()
+    keys = ("image_id", "split", "subject_box", "object_box")
+    return [(str(dataset.facts[row["fact_id"]]), *(row[key] for key in keys)) for row in rows]
+
+
+def reasons(dataset: PreparedDataset) -> Counter[str]:
+    lines = (dataset.folder / "rejected.jsonl").read_text().splitlines()
+    return Counter(json.loads(line)["reason"] for line in lines)
+
+
+@pytest.mark.parametrize("write", [write_mat, write_columns, write_list])
+def test_the_three_forms_give_the_same_pairs(tmp_path: Path, write: Any) -> None:
+    dataset = prepared(write(tmp_path / "hico"), tmp_path / "out")
+    train = sorted((row for row in found(dataset) if row[2] == "train"), key=str)
+    person, bicycle = [0, 0, 10, 20], [4, 5, 30, 40]  # x1 y1 x2 y2, 1-based and inclusive, in the files
+    assert [row for row in train if "," in row[0]] == [("<person, ride, bicycle>", NAME, "train", person, bicycle)]
+    assert ("<person>", NAME, "train", person, None) in train
+    assert ("<bicycle>", NAME, "train", bicycle, None) in train
+    assert reasons(dataset) == {"negative label": 1, "index out of range": 1}
+
+
+def test_the_mat_has_both_parts_and_sizes(tmp_path: Path) -> None:
+    dataset = prepared(write_mat(tmp_path / "hico"), tmp_path / "out", orders=(3,))
+    assert [(row[0], row[2]) for row in found(dataset)] == [
+        ("<person, kick, sports ball>", "test"),
+        ("<person, ride, bicycle>", "train"),
+    ]
+    assert dataset.images["width"].to_pylist() == [100, 100]
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda folder: (folder / "anno.mat").unlink(), r"anno\.mat does not exist"),
+        (lambda folder: (folder / "anno_bbox.mat").write_bytes(b""), r"anno_bbox\.mat cannot be read as a Matlab file"),
+        (lambda folder: savemat(folder / "anno_bbox.mat", {"x": 1}), "has no variable bbox_train"),
+        (lambda folder: savemat(folder / "anno.mat", {"list_action": np.ones(3)}), "has no nname and vname"),
+    ],
+)
+def test_bad_mat_files_are_told(tmp_path: Path, damage: Any, sentence: str) -> None:
+    folder = write_mat(tmp_path / "hico")
+    damage(folder)
+    with pytest.raises(UserError, match=sentence):
+        prepared(folder, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ([], "holds a list, not a dict"),
+        ({"annotation": []}, "has no list 'filenames'"),
+        ({**COLUMNS, "verbs": [1]}, "'verbs' is not a list of names"),
+        ({**COLUMNS, "filenames": []}, "has 0 filenames for 1 pictures"),
+    ],
+)
+def test_bad_columns_are_told(tmp_path: Path, content: Any, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        prepared(write_columns(tmp_path / "hico", content), tmp_path / "out")
+
+
+def test_the_list_without_its_words_is_told(tmp_path: Path) -> None:
+    folder = write_list(tmp_path / "hico")
+    (folder / "hico_list_hoi.txt").unlink()
+    with pytest.raises(UserError, match=r"hico_list_hoi\.txt does not exist"):
+        prepared(folder, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [(write_columns, "instances_train2015.json"), (write_list, "trainval_hico.json"), (write_mat, "anno_bbox.mat")],
+)
+def test_damaged_copies_end_in_a_data_set_or_a_sentence(tmp_path: Path, write: Any, name: str) -> None:
+    folder = write(tmp_path / "hico")
+    whole = (folder / name).read_bytes()
+    chance = random.Random(0)
+    pieces = [b"NaN", b"1e999", b"null", b"-1", b'"', b"{", b"[]", b"\xff", b"9" * 5000, b"true", b"\x00\x01", b""]
+    endings: Counter[str] = Counter()
+    trials = 12 if name.endswith(".mat") else 150  # each of the former starts a process
+    for trial in range(trials):
+        damaged = bytearray(whole)
+        for _ in range(chance.randint(1, 3)):
+            start = chance.randrange(len(damaged))
+            damaged[start : start + chance.randint(0, 4)] = chance.choice(pieces)
+        (folder / name).write_bytes(bytes(damaged))
+        try:
+            prepared(folder, tmp_path / "outs" / str(trial))
+            endings["data set"] += 1
+        except UserError:
+            endings["sentence"] += 1
+    assert sum(endings.values()) == trials
+    assert endings["sentence"] > trials // 15
