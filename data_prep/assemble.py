@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from data_prep.pictures import Found, Store, Verify, look_into, put_pictures, stored_name
@@ -201,7 +202,7 @@ def _add(
         builder.reject(label.source, "malformed record", "a slot is not valid Unicode text")
         return
     try:
-        fact = Fact(*label.words)
+        fact = _fact(label.words)
     except UserError as error:
         builder.reject(label.source, "empty text", str(error))
         return
@@ -224,6 +225,12 @@ def _add(
     builder.add_instance(
         label.image_id, fact, label.source, subject_box=boxes[0], object_box=boxes[1], wording=label.words
     )
+
+
+@lru_cache(maxsize=1 << 16)
+def _fact(words: tuple[str, str | None, str | None]) -> Fact:
+    """Return the fact of these words: the same ones come again and again, and then share one object."""
+    return Fact(*words)
 
 
 def _clipped(box: Box, size: tuple[int, int] | None) -> Box | None:
