@@ -243,17 +243,20 @@ class DatasetBuilder:
                     for index, fact in enumerate(facts)
                 ],
             ),
-            "instances": pa.Table.from_pydict(  # column by column: a dictionary a row would take half the memory
-                {
-                    "image_id": [row[0] for row in rows],
-                    "fact_id": [row[1] for row in rows],
-                    "split": [parts[row[0]] for row in rows],
-                    "subject_box": [row[2] or None for row in rows],
-                    "object_box": [row[3] or None for row in rows],
-                    "box": [enclosing_box(row[2] or None, row[3] or None) for row in rows],
-                    "source": [row[4] for row in rows],
-                },
-                schema=TABLES["instances"],
+            "instances": _table(
+                "instances",
+                [
+                    {
+                        "image_id": image_id,
+                        "fact_id": fact_id,
+                        "split": parts[image_id],
+                        "subject_box": subject_box or None,
+                        "object_box": object_box or None,
+                        "box": enclosing_box(subject_box or None, object_box or None),
+                        "source": source,
+                    }
+                    for image_id, fact_id, subject_box, object_box, source in rows
+                ],
             ),
         }
 
