@@ -34,14 +34,16 @@ class MatFiles:
     @cached_property
     def _actions(self) -> list[tuple[str, str]]:
         path = self._folder / "anno.mat"
-        found = _listed(_load(path, "list_action"))
+        found = _listed(load_variable(path, "list_action"))
         if not found or not all(_is_text(action, "nname") and _is_text(action, "vname") for action in found):
             raise UserError(f"{path}: list_action has no nname and vname: it should be HICO's anno.mat")
         return [(action["nname"], action["vname"]) for action in found]
 
     @cached_property
     def _boxes(self) -> dict[str, Any]:
-        return {part: _listed(_load(self._folder / "anno_bbox.mat", f"bbox_{part}")) for part in ("train", "test")}
+        return {
+            part: _listed(load_variable(self._folder / "anno_bbox.mat", f"bbox_{part}")) for part in ("train", "test")
+        }
 
     def scenes(self, part: str) -> Iterator[tuple[str | None, tuple[int, int] | None, Iterator[Pair | Rejected]]]:
         """Yield each picture's file name (None where it has none), size, and pairs."""
@@ -81,7 +83,7 @@ class MatFiles:
                 yield (f"{where}/{row}", verb, thing, _sides(people[person - 1]), _sides(things[other - 1]))
 
 
-def _load(path: Path, name: str) -> Any:
+def load_variable(path: Path, name: str) -> Any:
     """Return one variable of a Matlab file as plain lists, dictionaries, numbers and text.
 
     It is read in a process of its own, since SciPy's reader can end the whole process on a damaged file.
@@ -91,7 +93,7 @@ def _load(path: Path, name: str) -> Any:
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist: put HICO-DET's anno.mat and anno_bbox.mat into one folder")
-    command = [sys.executable, "-m", "data_prep.hico_mat", str(path.absolute()), name]
+    command = [sys.executable, "-P", "-m", "data_prep.hico_mat", str(path.absolute()), name]
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode == 0:
         return json.loads(done.stdout)

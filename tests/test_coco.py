@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import random
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from source_checks import damage, reasons, rows
 
 from data_prep.assemble import Options, assemble
 from data_prep.coco import CocoReader
@@ -68,31 +66,18 @@ def dump(path: Path, value: Any) -> None:
     path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
 
 
-def instances(dataset: PreparedDataset) -> list[tuple[str, str, str, list[float] | None, list[float] | None]]:
-    table = pq.read_table(dataset.folder / "instances.parquet").to_pylist()
-    return [
-        (row["image_id"], row["split"], str(dataset.facts[row["fact_id"]]), row["subject_box"], row["object_box"])
-        for row in table
-    ]
-
-
-def reasons(dataset: PreparedDataset) -> Counter[str]:
-    lines = (dataset.folder / "rejected.jsonl").read_text().splitlines()
-    return Counter(json.loads(line)["reason"] for line in lines)
-
-
 def test_coco_objects_are_facts_of_one_slot(tmp_path: Path) -> None:
     dump(tmp_path / "coco" / "annotations" / "instances_train2017.json", TRAIN)
     dump(tmp_path / "coco" / "annotations" / "instances_val2017.json", VAL)
     out = assemble("coco", CocoReader(tmp_path / "coco"), tmp_path / "out", options=Options(validation=0))
     dataset = PreparedDataset.open(out)
     # picture 9 is in both files: it is kept where models are judged, with the facts of both
-    assert sorted(instances(dataset)) == [
-        ("000000000009", "test", "<person>", [0, 0, 5, 5], None),
-        ("000000000009", "test", "<person>", [10.5, 20, 40.5, 60], None),
-        ("000000000009", "test", "<umbrella>", [90, 70, 100, 80], None),
-        ("000000000025", "train", "<person>", [1, 2, 4, 6], None),
-        ("000000000139", "test", "<umbrella>", [0, 0, 50, 40], None),
+    assert sorted(rows(dataset)) == [
+        ("000000000009", "<person>", "test", [0, 0, 5, 5], None),
+        ("000000000009", "<person>", "test", [10.5, 20, 40.5, 60], None),
+        ("000000000009", "<umbrella>", "test", [90, 70, 100, 80], None),
+        ("000000000025", "<person>", "train", [1, 2, 4, 6], None),
+        ("000000000139", "<umbrella>", "test", [0, 0, 50, 40], None),
     ]
     assert reasons(dataset)["conflicting part"] == 1
 
@@ -101,10 +86,10 @@ def test_coco_boxes_and_rejects(tmp_path: Path) -> None:
     dump(tmp_path / "coco" / "instances_train2017.json", TRAIN)
     out = assemble("coco", CocoReader(tmp_path / "coco"), tmp_path / "out", options=Options(validation=0))
     dataset = PreparedDataset.open(out)
-    assert sorted(instances(dataset)) == [
-        ("000000000009", "train", "<person>", [10.5, 20, 40.5, 60], None),
-        ("000000000009", "train", "<umbrella>", [90, 70, 100, 80], None),
-        ("000000000025", "train", "<person>", [1, 2, 4, 6], None),
+    assert sorted(rows(dataset)) == [
+        ("000000000009", "<person>", "train", [10.5, 20, 40.5, 60], None),
+        ("000000000009", "<umbrella>", "train", [90, 70, 100, 80], None),
+        ("000000000025", "<person>", "train", [1, 2, 4, 6], None),
     ]
     assert reasons(dataset) == {"not asked for": 1, "degenerate box": 1, "orphan id": 1, "malformed record": 1}
 
@@ -132,9 +117,9 @@ def test_vcoco_repacked_pairs(tmp_path: Path) -> None:
     out = assemble("v", vcoco_reader(tmp_path / "v"), tmp_path / "out", options=Options(validation=0))
     dataset = PreparedDataset.open(out)
     name = "COCO_train2014_000000000009"
-    assert sorted(instances(dataset)) == [
-        (name, "train", "<person, hit with, umbrella>", [10, 10, 40, 60], [30, 20, 50, 40]),
-        (name, "train", "<person, hold, umbrella>", [10, 10, 40, 60], [30, 20, 50, 40]),
+    assert sorted(rows(dataset)) == [
+        (name, "<person, hit with, umbrella>", "train", [10, 10, 40, 60], [30, 20, 50, 40]),
+        (name, "<person, hold, umbrella>", "train", [10, 10, 40, 60], [30, 20, 50, 40]),
     ]
     assert reasons(dataset) == {"index out of range": 1, "malformed record": 1}
 
@@ -182,12 +167,12 @@ def test_vcoco_original_takes_boxes_from_coco(tmp_path: Path) -> None:
     out = assemble("v", vcoco_reader(tmp_path / "v"), tmp_path / "out", options=options)
     dataset = PreparedDataset.open(out)
     person, umbrella, other = [10.5, 20, 40.5, 60], [90, 70, 100, 80], [1, 2, 4, 6]
-    assert sorted(instances(dataset), key=str) == sorted(
+    assert sorted(rows(dataset), key=str) == sorted(
         [
-            ("9", "train", "<person, hit with, umbrella>", person, umbrella),
-            ("9", "train", "<person, walk>", person, None),
-            ("25", "train", "<person, hold>", other, None),
-            ("25", "train", "<person, hit, umbrella>", other, umbrella),
+            ("9", "<person, hit with, umbrella>", "train", person, umbrella),
+            ("9", "<person, walk>", "train", person, None),
+            ("25", "<person, hold>", "train", other, None),
+            ("25", "<person, hit, umbrella>", "train", other, umbrella),
         ],
         key=str,
     )
@@ -219,7 +204,7 @@ def test_a_folder_a_class(tmp_path: Path) -> None:
 def test_a_folder_a_part_and_class(tmp_path: Path) -> None:
     path = folder(tmp_path, "train/owl/1.png", "train/fox/deep/1.png", "valid/owl/2.png", "test/owl/3.png")
     dataset = PreparedDataset.open(assemble("f", ImageFolderReader(path), tmp_path / "out"))
-    assert {(image, part) for image, part, *_ in instances(dataset)} == {
+    assert {(image, part) for image, _, part, *_ in rows(dataset)} == {
         ("train/owl/1.png", "train"),
         ("train/fox/deep/1.png", "train"),
         ("valid/owl/2.png", "val"),
@@ -265,22 +250,11 @@ def test_bad_files_are_told(
 def test_damaged_copies_end_in_a_data_set_or_a_sentence(
     tmp_path: Path, files: dict[str, Any], reader: Callable[[Path], Any]
 ) -> None:
-    chance = random.Random(0)
-    pieces = [b"NaN", b"1e999", b"null", b"-1", b'"', b"{", b"[]", b"\xff", b"9" * 5000, b"true", b"1e30", b""]
-    endings: Counter[str] = Counter()
+    source = tmp_path / "source"
     for name, value in files.items():
-        dump(tmp_path / "source" / name, value)
-    for trial in range(200):
-        name = chance.choice(sorted(files))
-        damaged = bytearray(json.dumps(files[name]).encode())
-        for _ in range(chance.randint(1, 3)):
-            start = chance.randrange(len(damaged))
-            damaged[start : start + chance.randint(0, 4)] = chance.choice(pieces)
-        (tmp_path / "source" / name).write_bytes(bytes(damaged))
-        try:
-            assemble("x", reader(tmp_path / "source"), tmp_path / "outs" / str(trial))
-            endings["data set"] += 1
-        except UserError:
-            endings["sentence"] += 1
-        dump(tmp_path / "source" / name, files[name])
+        dump(source / name, value)
+    endings = damage(
+        [source / name for name in files],
+        lambda trial: assemble("x", reader(source), tmp_path / "outs" / str(trial)),
+    )
     assert min(endings["data set"], endings["sentence"]) > 10

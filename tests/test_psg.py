@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import random
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
+from source_checks import damage, rejected, rows
 
 from data_prep.assemble import Options, assemble
 from data_prep.psg import PsgReader
@@ -75,18 +73,6 @@ def write(folder: Path, value: Any = OFFICIAL) -> Path:
 def prepared(tmp_path: Path, value: Any = OFFICIAL, **options: Any) -> PreparedDataset:
     reader = PsgReader(write(tmp_path / "psg", value))
     return PreparedDataset.open(assemble("psg", reader, tmp_path / "out", options=Options(validation=0, **options)))
-
-
-def rows(dataset: PreparedDataset) -> list[tuple[str, str, str, Any, Any]]:
-    """Picture, fact, part, box of the subject, box of the object."""
-    found = pq.read_table(dataset.folder / "instances.parquet").to_pylist()
-    keys = ("image_id", "fact_id", "split", "subject_box", "object_box")
-    return [(row[keys[0]], str(dataset.facts[row[keys[1]]]), *(row[key] for key in keys[2:])) for row in found]
-
-
-def rejected(dataset: PreparedDataset) -> list[tuple[str, str]]:
-    lines = (dataset.folder / "rejected.jsonl").read_text().splitlines()
-    return sorted((record["reason"], record["source"]) for record in map(json.loads, lines))
 
 
 def test_this_file_these_facts_these_boxes_these_rejects(tmp_path: Path) -> None:
@@ -236,20 +222,8 @@ def test_a_bad_record_is_rejected_and_the_others_stay(
 
 
 def test_damaged_copies_end_in_a_data_set_or_a_sentence(tmp_path: Path) -> None:
-    whole = json.dumps(OFFICIAL).encode()
-    chance = random.Random(0)
-    pieces = [b"NaN", b"1e999", b"null", b"-1", b'"', b"{", b"]", b"\xff", b"9" * 5000, b"true", b"\\ud800", b"", b"7"]
-    endings: Counter[str] = Counter()
     folder = write(tmp_path / "psg")
-    for trial in range(200):
-        damaged = bytearray(whole)
-        for _ in range(chance.randint(1, 3)):
-            start = chance.randrange(len(damaged))
-            damaged[start : start + chance.randint(0, 4)] = chance.choice(pieces)
-        (folder / "psg.json").write_bytes(bytes(damaged))
-        try:
-            assemble("psg", PsgReader(folder), tmp_path / "outs" / str(trial))
-            endings["data set"] += 1
-        except UserError:
-            endings["sentence"] += 1
+    endings = damage(
+        [folder / "psg.json"], lambda trial: assemble("psg", PsgReader(folder), tmp_path / "outs" / str(trial))
+    )
     assert min(endings["data set"], endings["sentence"]) > 20

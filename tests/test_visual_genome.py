@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from source_checks import damage, rejected, rows
 
 from data_prep import json_files
 from data_prep.aliases import read_aliases
@@ -93,10 +92,7 @@ def test_this_file_these_facts_these_boxes_these_rejects(tmp_path: Path) -> None
     (source / "object_alias.txt").write_text("man,men,guy\n")
     (source / "relationship_alias.txt").write_text("upon,on\nabove it,upon\n")
     dataset = prepared(source, tmp_path / "out")
-    rows = pq.read_table(dataset.folder / "instances.parquet").to_pylist()
-    found = [
-        (row["image_id"], str(dataset.facts[row["fact_id"]]), row["subject_box"], row["object_box"]) for row in rows
-    ]
+    found = [(image, fact, *boxes) for image, fact, _, *boxes in rows(dataset)]
     assert sorted(found, key=str) == sorted(
         [
             ("1", "<man, above it, sidewalk>", [421, 91, 500, 430], [0, 500, 800, 600]),
@@ -106,8 +102,7 @@ def test_this_file_these_facts_these_boxes_these_rejects(tmp_path: Path) -> None
         ],
         key=str,
     )
-    records = [json.loads(line) for line in (dataset.folder / "rejected.jsonl").read_text().splitlines()]
-    assert sorted((record["reason"], record["source"]) for record in records) == [
+    assert rejected(dataset) == [
         ("degenerate box", "relationships.json#0/1"),
         ("empty text", "relationships.json#0/2"),
         ("malformed record", "image_data.json#3"),
@@ -178,22 +173,11 @@ def test_a_long_list_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_damaged_copies_end_in_a_data_set_or_a_sentence(tmp_path: Path) -> None:
-    chance = random.Random(0)
-    pieces = [b"NaN", b"1e999", b"null", b"-1", b'"', b"{", b"[]", b"\xff", b"9" * 5000, b"true", b"\\ud800", b""]
-    files = {"image_data": IMAGES, "relationships": RELATIONSHIPS, "attributes": ATTRIBUTES}
     source = write(tmp_path / "vg")
-    endings: Counter[str] = Counter()
-    for trial in range(300):
-        name = chance.choice(sorted(files))
-        damaged = bytearray(json.dumps(files[name]).encode())
-        for _ in range(chance.randint(1, 3)):
-            start = chance.randrange(len(damaged))
-            damaged[start : start + chance.randint(0, 4)] = chance.choice(pieces)
-        (source / f"{name}.json").write_bytes(bytes(damaged))
-        try:
-            prepared(source, tmp_path / "outs" / str(trial))
-            endings["data set"] += 1
-        except UserError:
-            endings["sentence"] += 1
-        (source / f"{name}.json").write_text(json.dumps(files[name]))
+    names = ("image_data", "relationships", "attributes")
+    endings = damage(
+        [source / f"{name}.json" for name in names],
+        lambda trial: prepared(source, tmp_path / "outs" / str(trial)),
+        trials=300,
+    )
     assert min(endings["data set"], endings["sentence"]) > 20

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from source_checks import damage, rejected, rows
 
 from data_prep.assemble import Options, assemble
 from data_prep.vrd import VrdReader
@@ -76,28 +77,16 @@ def prepared(tmp_path: Path, **options: Any) -> PreparedDataset:
     return PreparedDataset.open(assemble("vrd", VrdReader(source), tmp_path / "out", images, Options(**options)))
 
 
-def rejected(dataset: PreparedDataset) -> list[tuple[str, str]]:
-    lines = (dataset.folder / "rejected.jsonl").read_text().splitlines()
-    return [(record["reason"], record["source"]) for record in map(json.loads, lines)]
-
-
-def rows(dataset: PreparedDataset) -> list[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
-    found: list[dict[str, Any]] = pq.read_table(dataset.folder / "instances.parquet").to_pylist()
-    return found
-
-
 def test_this_file_these_facts_these_boxes_these_rejects(tmp_path: Path) -> None:
     dataset = prepared(tmp_path, orders=(3,), validation=0)
-    found = {(row["image_id"], str(dataset.facts[row["fact_id"]]), row["split"]) for row in rows(dataset)}
-    assert found == {
+    assert {row[:3] for row in rows(dataset)} == {
         ("a", "<person, on, street>", "train"),
         ("a", "<person, next to, tree>", "train"),
         ("c", "<person, on, street>", "train"),
         ("4392556686_44d71ff5a0_o", "<person, on, street>", "test"),
     }
-    beside = next(row for row in rows(dataset) if dataset.facts[row["fact_id"]].predicate == "next to")
+    table = pq.read_table(dataset.folder / "instances.parquet").to_pylist()
+    beside = next(row for row in table if dataset.facts[row["fact_id"]].predicate == "next to")
     assert beside["subject_box"] == [0, 2, 20, 14]  # [ymin 3, ymax 14, xmin 1, xmax 20], 1-based and inclusive
     assert beside["object_box"] == [4, 1, 8, 9]
     assert beside["box"] == [0, 1, 20, 14]
@@ -118,7 +107,7 @@ def test_objects_are_facts_once_and_attributes_come_from_the_scene_graphs(tmp_pa
     source, images = write(tmp_path / "vrd", sg_train_annotations=GRAPHS), pictures(tmp_path / "pictures")
     out = assemble("vrd", VrdReader(source), tmp_path / "out", images, Options(validation=0))
     dataset = PreparedDataset.open(out)
-    mine = Counter(str(dataset.facts[row["fact_id"]]) for row in rows(dataset) if row["image_id"] == "a")
+    mine = Counter(fact for image, fact, *_ in rows(dataset) if image == "a")
     assert mine == {
         "<person>": 2,  # the box of the annotations, and that of the scene graph
         "<street>": 1,
@@ -127,8 +116,7 @@ def test_objects_are_facts_once_and_attributes_come_from_the_scene_graphs(tmp_pa
         "<person, on, street>": 1,
         "<person, next to, tree>": 1,
     }
-    tall = next(row for row in rows(dataset) if dataset.facts[row["fact_id"]].order == 2)
-    assert tall["subject_box"] == [2, 3, 7, 9]
+    assert ("a", "<person, tall>", "train", [2, 3, 7, 9], None) in rows(dataset)
     assert ("malformed record", "sg_train_annotations.json#0/1") in rejected(dataset)
 
 
@@ -222,21 +210,12 @@ def test_wrong_options_are_told(options: dict[str, Any], sentence: str) -> None:
 
 
 def test_damaged_copies_end_in_a_data_set_or_a_sentence(tmp_path: Path) -> None:
-    images = pictures(tmp_path / "pictures")
-    whole = json.dumps(TRAIN).encode()
-    chance = random.Random(0)
-    pieces = [b"NaN", b"1e999", b"null", b"-1", b'"', b"{", b"]", b"\xff", b"9" * 5000, b"true", b"\\ud800", b""]
-    endings: Counter[str] = Counter()
-    source = write(tmp_path / "vrd")
-    for trial in range(300):
-        damaged = bytearray(whole)
-        for _ in range(chance.randint(1, 3)):
-            start = chance.randrange(len(damaged))
-            damaged[start : start + chance.randint(0, 4)] = chance.choice(pieces)
-        (source / "annotations_train.json").write_bytes(bytes(damaged))
-        try:
-            assemble("vrd", VrdReader(source), tmp_path / "outs" / str(trial), images, Options(verify="none"))
-            endings["data set"] += 1
-        except UserError:
-            endings["sentence"] += 1
+    source, images = write(tmp_path / "vrd"), pictures(tmp_path / "pictures")
+    options = Options(verify="none")
+
+    def attempt(trial: int) -> None:
+        given = images if trial % 2 else None
+        assemble("vrd", VrdReader(source), tmp_path / "outs" / str(trial), given, options)
+
+    endings = damage([source / "annotations_train.json"], attempt, trials=300)
     assert min(endings["data set"], endings["sentence"]) > 20
