@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from data_prep.archives import is_archive, opened
 from data_prep.assemble import Options, assemble
-from data_prep.records import Reader
+from data_prep.records import BringsSplit, Reader
 from mas_triplets.console import print_json, print_table, run
 from mas_triplets.data.describe import describe_dataset
 from mas_triplets.data.prepared import PreparedDataset
+from mas_triplets.data.splits import write_split
 from mas_triplets.errors import UserError
 from mas_triplets.progress import Progress
 
@@ -34,8 +37,10 @@ class Storing(Enum):
     copy = "copy"
 
 
-Source = Annotated[Path, typer.Argument(metavar="PATH", help="The folder with the source's files.")]
-Images = Annotated[Path | None, typer.Option(help="Folder of the pictures; without it, annotations alone.")]
+Source = Path  # its help differs by source
+Images = Annotated[
+    Path | None, typer.Option(help="Folder of the pictures, or an archive of them; without it, annotations alone.")
+]
 Orders = Annotated[str, typer.Option(help="Which facts: 1 <s>, 2 <s, p>, 3 <s, p, o>.")]
 MinImages = Annotated[int, typer.Option(help="Leave out facts that fewer pictures show.", min=1)]
 Validation = Annotated[
@@ -51,12 +56,24 @@ Name = Annotated[str | None, typer.Option(help="Name of the data set; the folder
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
 
 
-def source_command(make_reader: Callable[[Path], Reader], about: str) -> Callable[..., None]:
+def source_command(
+    make_reader: Callable[[Path], Reader],
+    about: str,
+    *,
+    holds: str = "The folder with the source's files, or the archive they came in.",
+    with_pictures: bool = False,
+    validation_share: float = 0.1,
+    verifying: Verifying = Verifying.header,
+) -> Callable[..., None]:
     """Return the command of a source that `make_reader` reads: all of them have the same options.
 
     Args:
-        make_reader: from the PATH given to a reader.
+        make_reader: from the PATH given to a reader; of an archive, from the folder of what it held.
         about: one sentence for the help.
+        holds: what PATH is, for the help.
+        with_pictures: whether the source's own archive holds its pictures too.
+        validation_share: what --validation is if not given.
+        verifying: what --verify-images is if not given.
     """
 
     def prepare(
@@ -66,20 +83,19 @@ def source_command(make_reader: Callable[[Path], Reader], about: str) -> Callabl
         name: Name = None,
         orders: Orders = "1,2,3",
         min_images: MinImages = 1,
-        validation: Validation = 0.1,
+        validation: Validation = validation_share,
         test: Test = 0.2,
         seed: Seed = 0,
-        verify: Verify = Verifying.header,
+        verify: Verify = verifying,
         store: Store = Storing.reference,
         overwrite: Overwrite = False,
         as_json: AsJson = False,
     ) -> None:
-        try:
-            wanted = tuple(sorted({int(order) for order in orders.replace(",", " ").split()}))
-        except ValueError:
-            raise UserError(f"--orders is {orders!r}: write some of 1,2,3") from None
+        unpacked = (with_pictures and is_archive(path)) or (images is not None and is_archive(images))
+        if unpacked and store is Storing.reference:
+            store = Storing.link  # what was unpacked for the data set is moved into it
         options = Options(
-            orders=wanted,
+            orders=_orders(orders),
             min_images=min_images,
             validation=validation,
             test=test,
@@ -87,12 +103,27 @@ def source_command(make_reader: Callable[[Path], Reader], about: str) -> Callabl
             verify=verify.value,
             store=store.value,
         )
-        with Progress() as progress:
-            assemble(name or out.name, make_reader(path), out, images, options, overwrite=overwrite, progress=progress)
+        with Progress() as progress, ExitStack() as stack:
+            files = stack.enter_context(opened(path, out, pictures=with_pictures, progress=progress))
+            if images is not None:
+                images = stack.enter_context(opened(images, out, pictures=True, others=False, progress=progress))
+            reader = make_reader(files)
+            assemble(name or out.name, reader, out, images, options, overwrite=overwrite, progress=progress)
+            if isinstance(reader, BringsSplit):
+                dataset = PreparedDataset.open(out)
+                write_split(dataset, reader.split(dataset, progress), overwrite=overwrite)
         print_prepared(out, as_json)
 
     prepare.__doc__ = about
+    prepare.__annotations__["path"] = Annotated[Path, typer.Argument(metavar="PATH", help=holds)]
     return prepare
+
+
+def _orders(given: str) -> tuple[int, ...]:
+    try:
+        return tuple(sorted({int(order) for order in given.replace(",", " ").split()}))
+    except ValueError:
+        raise UserError(f"--orders is {given!r}: write some of 1,2,3") from None
 
 
 def print_prepared(out: Path, as_json: bool = False) -> None:
@@ -103,7 +134,13 @@ def print_prepared(out: Path, as_json: bool = False) -> None:
         return
     for title, rows in tables.items():
         print_table(title, rows)
-    print(f"Prepared {out}. Next: mas-triplets split {out} --method random --tasks 4 --name random4")
+    splits = sorted(path.stem for path in (out / "splits").glob("*.json"))
+    following = (
+        f"train CONFIG --set data.path={out} data.split={splits[0]} --out RUN"
+        if splits
+        else (f"split {out} --method random --tasks 4 --name random4")
+    )
+    print(f"Prepared {out}. Next: mas-triplets {following}")
 
 
 def run_alone(prepare: Callable[..., Any]) -> None:

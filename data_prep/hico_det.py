@@ -1,6 +1,7 @@
 """HICO-DET (Chao et al., WACV 2018): people and things, in the original .mat files and in the two re-packed JSON forms.
 
-Boxes are x1, y1, x2, y2, 1-based and inclusive in all three. `no_interaction` says that nothing is done with the thing.
+Boxes are x1, y1, x2, y2, 1-based and inclusive, but for lists with boxes that begin at 0, which are 0-based and
+inclusive. `no_interaction` says that nothing is done with the thing.
 """
 
 from __future__ import annotations
@@ -13,14 +14,24 @@ from typing import Any
 
 from data_prep.command import run_alone, source_command
 from data_prep.hico_mat import MatFiles
+from data_prep.hoi_lists import ListedPicture, listed_pairs, listed_pictures
 from data_prep.json_files import MalformedError, entry, field, four_numbers, load
 from data_prep.records import About, Label, Picture, Rejected
 from mas_triplets.data.boxes import Box
 from mas_triplets.errors import UserError
 
 _NOTHING_DONE = "no_interaction"
-
-
+_VERB_NAMES = (
+    "adjust assemble block blow board break brush_with buy carry catch chase check clean control cook cut cut_with "
+    "direct drag dribble drink_with drive dry eat eat_at exit feed fill flip flush fly greet grind groom herd hit hold "
+    "hop_on hose hug hunt inspect install jump kick kiss lasso launch lick lie_on lift light load lose make milk move "
+    "no_interaction open operate pack paint park pay peel pet pick pick_up point pour pull push race read release "
+    "repair ride row run sail scratch serve set shear sign sip sit_at sit_on slide smell spin squeeze stab stand_on "
+    "stand_under stick stir stop_at straddle swing tag talk_on teach text_on throw tie toast train turn type_on walk "
+    "wash watch wave wear wield zip"
+)
+_VERBS = dict(enumerate(_VERB_NAMES.split(), 1))
+"""The verbs of the lists by number, which is that of HICO's own list of verbs."""
 _FORMS = {
     "mat": {"train": "anno_bbox.mat", "test": "anno_bbox.mat"},
     "columns": {"train": "instances_train2015.json", "test": "instances_test2015.json"},
@@ -31,18 +42,26 @@ _FORMS = {
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture's record: file, size if told, and pairs as (source, verb, thing, person's box, thing's box)."""
+    """One picture's record.
+
+    Attributes:
+        file: its name.
+        size: (width, height), if told.
+        pairs: (source, verb, thing, person's box, thing's box).
+        first: number of the first pixel in the boxes.
+    """
 
     file: str
     size: tuple[int, int] | None
     pairs: Iterator[tuple[str, str, str, Any, Any] | Rejected]
+    first: int = 1
 
 
 class HicoReader:
     """Reads what is in the folder: anno_bbox.mat with anno.mat, else instances_train2015.json, else trainval_hico.json.
 
     Args:
-        path: the folder. trainval_hico.json and test_hico.json need hico_list_hoi.txt beside them, for the words.
+        path: the folder.
 
     Raises:
         UserError: none of them is there, or one is not HICO-DET's.
@@ -55,7 +74,7 @@ class HicoReader:
         self._folder, self._is_list = path, kind == "list"
         self._form = {"mat": self._mat, "columns": self._columns, "list": self._list}[kind]
         self.files = sorted({*self._given.values()})
-        self.files += {"mat": [path / "anno.mat"], "columns": [], "list": [path / "hico_list_hoi.txt"]}[kind]
+        self.files += [path / "anno.mat"] if kind == "mat" else []
         missing = [name for part, name in _FORMS[kind].items() if part not in self._given]
         self.about = About(
             licence="none stated; research use",
@@ -92,7 +111,7 @@ class HicoReader:
                         continue
                     source, verb, thing, *given = pair
                     try:
-                        person_box, thing_box = (_box(value) for value in given)
+                        person_box, thing_box = (_box(value, scene.first) for value in given)
                     except MalformedError as error:
                         yield Rejected(source, "malformed record", str(error))
                         continue
@@ -148,53 +167,38 @@ class HicoReader:
             size = sizes[place] if place < len(sizes) else None
             yield Scene(name, _size(size), _named(zip(*values, strict=True), content, source))
 
-    @cached_property
-    def _interactions(self) -> dict[int, tuple[str, str]]:
-        """Number of an interaction -> thing and verb, from hico_list_hoi.txt: lines of id, object, verb."""
-        path = self._folder / "hico_list_hoi.txt"
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except FileNotFoundError:
-            raise UserError(
-                f"{path} does not exist: the JSON files name no verb, put HICO's list beside them"
-            ) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} cannot be read: {error}") from None
-        words = [line.split() for line in lines]
-        return {
-            int(row[0]): (row[1], row[2]) for row in words if len(row) == 3 and row[0].isascii() and row[0].isdigit()
-        }
-
     def _list(self, file: Path, part: str) -> Iterator[Scene | Rejected]:
-        """Read [{file_name, annotations: [{bbox}], hoi_annotation: [{subject_id, object_id, hoi_category_id}]}]."""
-        for place, record in enumerate(self._loaded[file]):
-            source = f"{file.name}#{part}/{place}"
-            try:
-                name = field(record, "file_name", str)
-                things, pairs = field(record, "annotations", list), field(record, "hoi_annotation", list)
-            except MalformedError as error:
-                yield Rejected(source, "malformed record", str(error))
-                continue
-            yield Scene(name, None, self._pairs(things, pairs, source))
+        """Read a list in the form of HOI-A."""
+        first = _first_pixel(self._loaded[file])
+        for picture in listed_pictures(self._loaded[file], f"{file.name}#{part}"):
+            yield picture if isinstance(picture, Rejected) else Scene(picture.file, None, _listed(picture), first)
 
-    def _pairs(
-        self, things: list[Any], pairs: list[Any], source: str
-    ) -> Iterator[tuple[str, str, str, Any, Any] | Rejected]:
-        for place, pair in enumerate(pairs):
-            where = f"{source}/{place}"
-            try:
-                number = field(pair, "hoi_category_id", int)
-                ends = [field(pair, key, int) for key in ("subject_id", "object_id")]
-                beside = [end for end in ends if not 0 <= end < len(things)]
-                if beside or number not in self._interactions:
-                    yield Rejected(where, "index out of range", f"annotation {beside} or interaction {number}")
-                    continue
-                boxes = [field(things[end], "bbox", list) for end in ends]
-            except MalformedError as error:
-                yield Rejected(where, "malformed record", str(error))
-                continue
-            thing, verb = self._interactions[number]
-            yield (where, verb, thing, boxes[0], boxes[1])
+
+def _first_pixel(records: list[Any]) -> int:
+    """Return how a list numbers the first pixel of a side: 0 if any of its boxes begins there, else 1.
+
+    The .mat counts from 1 and has hundreds of boxes that begin there. So does test_hico.json; trainval_hico.json as it is
+    handed on has the same boxes less 1 (its first person is 207 32 426 299, in the .mat 208 33 427 300).
+    """
+    for record in records:
+        things = record.get("annotations") if isinstance(record, dict) else None
+        for thing in things if isinstance(things, list) else []:
+            box = thing.get("bbox") if isinstance(thing, dict) else None
+            if isinstance(box, list) and len(box) == 4 and all(type(side) in (int, float) for side in box):
+                x1, y1, x2, y2 = box
+                if x1 < x2 and y1 < y2 and min(x1, y1) == 0:
+                    return 0
+    return 1
+
+
+def _listed(picture: ListedPicture) -> Iterator[tuple[str, str, str, Any, Any] | Rejected]:
+    for pair in listed_pairs(picture, _VERBS):
+        if isinstance(pair, Rejected):
+            yield pair
+        elif pair.thing is None:
+            yield Rejected(pair.source, "index out of range", f"no thing is given for {pair.verb}")
+        else:
+            yield (pair.source, pair.verb, pair.thing[0], pair.person_box, pair.thing[1])
 
 
 def _found(path: Path) -> tuple[str, dict[str, Path]]:
@@ -219,9 +223,9 @@ def _named(rows: Any, content: dict[str, Any], source: str) -> Iterator[tuple[st
         yield (where, words[0], words[1], person, thing)
 
 
-def _box(given: Any) -> Box:
+def _box(given: Any, first: int) -> Box:
     x1, y1, x2, y2 = four_numbers(given)
-    return (x1 - 1, y1 - 1, x2, y2)
+    return (x1 - first, y1 - first, x2 - first + 1, y2 - first + 1)
 
 
 def _size(given: Any) -> tuple[int, int] | None:
@@ -230,7 +234,8 @@ def _size(given: Any) -> tuple[int, int] | None:
 
 
 prepare = source_command(
-    HicoReader, "HICO-DET: anno_bbox.mat with anno.mat, instances_*2015.json, or trainval_hico.json with its list."
+    HicoReader,
+    "HICO-DET: anno_bbox.mat with anno.mat, or instances_*2015.json, or trainval_hico.json and test_hico.json.",
 )
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ class ImageFolderReader:
             name = file.relative_to(self._folder)
             if len(name.parts) > 1 + self._parted:
                 part = _PARTS[name.parts[0]] if self._parted else None
-                yield Picture(name.as_posix(), name.as_posix(), part, name.as_posix())
+                yield Picture(name.as_posix(), name.as_posix(), part, name.as_posix(), path=file)
 
     def labels(self) -> Iterator[Label | Rejected]:
         """Yield the class of every picture."""
@@ -57,7 +57,11 @@ class ImageFolderReader:
                 yield Rejected(name.as_posix(), "malformed record", "the picture is not in a folder of a class")
 
 
-prepare = source_command(ImageFolderReader, "A folder a class: PATH/CLASS/*.jpg, or PATH/{train,val,test}/CLASS/*.jpg.")
+prepare = source_command(
+    ImageFolderReader,
+    "A folder a class: PATH/CLASS/*.jpg, or PATH/{train,val,test}/CLASS/*.jpg.",
+    with_pictures=True,
+)
 
 if __name__ == "__main__":
     run_alone(prepare)

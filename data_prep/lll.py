@@ -15,15 +15,14 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from data_prep import command
-from data_prep.assemble import Options, assemble
+from data_prep.command import run_alone, source_command
 from data_prep.json_files import MalformedError
 from data_prep.records import About, Label, Picture, Rejected
 from mas_triplets.data.prepared import PreparedDataset
-from mas_triplets.data.splits import Split, make_split, write_split
+from mas_triplets.data.splits import Split, make_split
 from mas_triplets.errors import UserError
 from mas_triplets.facts import WILD_CARD, Fact, normalise_text
-from mas_triplets.progress import SILENT, Progress, Silent
+from mas_triplets.progress import SILENT, Silent
 
 PARTS = ("train", "test")
 Words = tuple[str, str | None, str | None]
@@ -52,6 +51,7 @@ class LllReader:
     def __init__(self, path: Path) -> None:
         if not path.is_dir():
             raise UserError(f"{path} is not a folder: give the one that holds B1_train.csv, as splits/4tasks_random")
+        path = self._path = _tasks_folder(path)
         matches = [match for file in path.glob("B*_*.csv") if (match := _FILE.fullmatch(file.name))]
         numbers = sorted({int(match[1]) for match in matches})
         names = {match[0] for match in matches}
@@ -115,6 +115,46 @@ class LllReader:
             return Rejected(source, "conflicting part", f"{image_id} is in test too, where it is kept")
         self.tasks[task].add(words)
         return Label(image_id, words, source)
+
+    def split(self, dataset: PreparedDataset, progress: Silent = SILENT) -> Split:
+        """Return the tasks as a split of the data set that was made from this reader.
+
+        A fact of several tasks goes to the first, facts that are not in the data set are skipped, and a task that is
+        left without any is dropped; `progress` is told.
+        """
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", self._path.resolve().name).strip("._-") or "lll"
+        ids = {fact: index for index, fact in enumerate(dataset.facts)}
+        holder: dict[Fact, str] = {}
+        repeated: dict[Fact, str] = {}
+        for task, wordings in self.tasks.items():
+            for fact in sorted({Fact(*words) for words in wordings} & ids.keys(), key=lambda fact: fact.sort_key):
+                if holder.setdefault(fact, task) != task:
+                    repeated.setdefault(fact, task)
+        if repeated:
+            fact, task = next(iter(repeated.items()))
+            where = f"{holder[fact]} and {task}"
+            progress.note(
+                f"Facts in several tasks, which go to the first: {len(repeated):,}, such as {fact} in {where}."
+            )
+        groups = []
+        for task in self.tasks:
+            mine = np.array([ids[fact] for fact, first in holder.items() if first == task], dtype=np.int64)
+            if len(mine):
+                groups.append((task, mine))
+            else:
+                progress.note(f"{task} is left without a fact of its own and is no task of the split.")
+        told = ", ".join(f"{task} {len(mine):,}" for task, mine in groups)
+        progress.note(f"The split '{name}' holds the tasks of the source; facts in each: {told}.")
+        return make_split(name, "file", 0, {"tasks": len(groups), "file": name}, groups)
+
+
+def _tasks_folder(path: Path) -> Path:
+    """Return the folder of the tasks: `path`, or the only one below it that holds B1_train.csv."""
+    below = sorted(file.parent for file in path.rglob("B1_train.csv"))
+    if len(below) > 1 and path not in below:
+        shown = ", ".join(folder.relative_to(path).as_posix() for folder in below)
+        raise UserError(f"{path} holds several splits: give one of the folders {shown}")
+    return below[0] if len(below) == 1 else path
 
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str] | None]]:
@@ -188,64 +228,10 @@ def _picture(given: str) -> tuple[str, str]:
     return str(link).removesuffix(link.suffix) if link.name else "", str(link)
 
 
-def read_tasks(reader: LllReader, dataset: PreparedDataset, name: str, progress: Silent = SILENT) -> Split:
-    """Return the tasks of a reader that was read as a split of the data set made from it.
-
-    A fact of several tasks goes to the first, facts that are not in the data set are skipped, and a task that is left
-    without any is dropped; `progress` is told.
-    """
-    ids = {fact: index for index, fact in enumerate(dataset.facts)}
-    holder: dict[Fact, str] = {}
-    repeated: dict[Fact, str] = {}
-    for task, wordings in reader.tasks.items():
-        for fact in sorted({Fact(*words) for words in wordings} & ids.keys(), key=lambda fact: fact.sort_key):
-            if holder.setdefault(fact, task) != task:
-                repeated.setdefault(fact, task)
-    if repeated:
-        fact, task = next(iter(repeated.items()))
-        where = f"{holder[fact]} and {task}"
-        progress.note(f"Facts in several tasks, which go to the first: {len(repeated):,}, such as {fact} in {where}.")
-    groups = []
-    for task in reader.tasks:
-        mine = np.array([ids[fact] for fact, first in holder.items() if first == task], dtype=np.int64)
-        if len(mine):
-            groups.append((task, mine))
-        else:
-            progress.note(f"{task} is left without a fact of its own and is no task of the split.")
-    told = ", ".join(f"{task} {len(mine):,}" for task, mine in groups)
-    progress.note(f"The split '{name}' holds the tasks of the source; facts in each: {told}.")
-    return make_split(name, "file", 0, {"tasks": len(groups), "file": name}, groups)
-
-
-def prepare(
-    path: command.Source,
-    out: command.Out,
-    images: command.Images = None,
-    name: command.Name = None,
-    orders: command.Orders = "1,2,3",
-    min_images: command.MinImages = 1,
-    validation: command.Validation = 0.1,
-    test: command.Test = 0.2,
-    seed: command.Seed = 0,
-    verify: command.Verify = command.Verifying.header,
-    store: command.Store = command.Storing.reference,
-    overwrite: command.Overwrite = False,
-    as_json: command.AsJson = False,
-) -> None:
-    """LLL: a folder such as splits/4tasks_random with B{k}_train.csv and B{k}_test.csv; its tasks become a split."""
-    try:
-        wanted = tuple(sorted({int(order) for order in orders.replace(",", " ").split()}))
-    except ValueError:
-        raise UserError(f"--orders is {orders!r}: write some of 1,2,3") from None
-    options = Options(wanted, min_images, validation, test, seed, verify.value, store.value)
-    reader = LllReader(path)
-    title = re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().name).strip("._-") or "lll"
-    with Progress() as progress:
-        assemble(name or out.name, reader, out, images, options, overwrite=overwrite, progress=progress)
-        dataset = PreparedDataset.open(out)
-        write_split(dataset, read_tasks(reader, dataset, title, progress), overwrite=overwrite)
-    command.print_prepared(out, as_json)
-
+prepare = source_command(
+    LllReader,
+    "LLL: a folder such as splits/4tasks_random with B{k}_train.csv and B{k}_test.csv; its tasks become a split.",
+)
 
 if __name__ == "__main__":
-    command.run_alone(prepare)
+    run_alone(prepare)

@@ -24,6 +24,7 @@ COLUMNS = ("ImageID", "LabelName1", "LabelName2", "RelationshipLabel", *(f"{side
 INFO = ("ImageID", "OriginalURL", "License")
 BEYOND = 0.01  # so far beside 0 to 1 a coordinate is rounded badly, and is clipped later; farther off it is none
 _ANNOTATIONS = re.compile(r"(?:.*[-_])?(train|validation|test)[-_](?:.*[-_])?vrd\.csv", re.IGNORECASE)
+_CLASS_NAMES = ("*class-descriptions*.csv", "*classes-vrd.csv")  # the latter in the challenge of 2019
 _INFO_NAMES = ("*rotation*.csv", "*image-info*.csv", "*image_info*.csv")
 _IMAGE_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _MADE_OF = re.compile(r"^\(([^()]*)\)\s*")  # "(made of)Leather" becomes "made of Leather"
@@ -31,6 +32,10 @@ _HEADERS = (("labelname", "displayname"), ("id", "name"), ("key", "value"))
 _WHAT = "the visual relationships of Open Images, commas between the columns, saved as UTF-8"
 _WHAT_NAMES = "{} descriptions of Open Images with lines such as {}, saved as UTF-8"
 _WHAT_INFO = f"image information of Open Images with the columns {', '.join(INFO)}, commas between them, as UTF-8"
+
+
+class DegenerateError(Exception):
+    """A box has no area; the text says which."""
 
 
 class OpenImagesReader:
@@ -48,7 +53,7 @@ class OpenImagesReader:
             raise UserError(f"{path} is not a folder: give the one that holds the *-annotations-vrd.csv of Open Images")
         self.sizes: dict[str, tuple[int, int]] = {}
         self._annotations = _annotations(path)
-        classes = sorted(path.glob("*class-descriptions*.csv"))
+        classes = sorted({file for name in _CLASS_NAMES for file in path.glob(name)})
         if not classes:
             raise UserError(f"{path} holds no class-descriptions-boxable.csv or oidv6-class-descriptions.csv: add one")
         attributes = sorted(path.glob("*attributes-description.csv"))
@@ -98,6 +103,8 @@ class OpenImagesReader:
                     label = row if isinstance(row, Rejected) else self._label(row, source)
                 except MalformedError as error:
                     label = Rejected(source, "malformed record", str(error))
+                except DegenerateError as error:
+                    label = Rejected(source, "degenerate box", str(error))
                 yield label
                 if isinstance(label, Rejected):
                     continue
@@ -113,28 +120,35 @@ class OpenImagesReader:
         image_id, one, two, relation = (row[column.casefold()] for column in COLUMNS[:4])
         if not (_IMAGE_ID.fullmatch(image_id) and one and two and relation):
             raise MalformedError(f"ImageID {image_id!r:.60} is no name, or a label is empty")
-        shares = [tuple(_share(row, f"{side}{which}") for side in SIDES) for which in "12"]
-        if any(x1 >= x2 or y1 >= y2 for x1, x2, y1, y2 in shares):
-            return Rejected(source, "degenerate box", f"one of the boxes {shares} has no area")
-        width, height = size = self.sizes.get(image_id, (0, 0))
-        boxes = [(x1 * width, y1 * height, x2 * width, y2 * height) if any(size) else None for x1, x2, y1, y2 in shares]
         if relation == "is":
-            attributes = self._attributes or self._classes
-            for thing, attribute, box in ((one, two, boxes[0]), (two, one, boxes[1])):
-                if thing in self._classes and attribute in attributes:
-                    return Label(image_id, (self._classes[thing], attributes[attribute], None), source, box)
+            for attributes in (self._attributes, self._classes):  # the former may lack some
+                for thing, attribute, which in ((one, two, "1"), (two, one, "2")):
+                    if thing in self._classes and attribute in attributes:
+                        words = self._classes[thing], attributes[attribute]
+                        return Label(image_id, (*words, None), source, self._box(row, which))
             return Rejected(source, "orphan id", f"{one!r:.60} and {two!r:.60} are not a known class and attribute")
         for mid, known in ((one, self._classes), (two, self._classes), (relation, self._relations)):
             if mid not in known and (known is self._classes or mid.startswith("/")):
                 return Rejected(source, "orphan id", f"{mid!r:.60} is not in the descriptions")
         called = self._relations.get(relation, relation)
+        boxes = self._box(row, "1"), self._box(row, "2")
         return Label(image_id, (self._classes[one], called, self._classes[two]), source, *boxes)
+
+    def _box(self, row: dict[str, str], which: str) -> Box | None:
+        """Return a box in pixels; None where the size of the picture is not known."""
+        x1, x2, y1, y2 = (_share(row, f"{side}{which}") for side in SIDES)
+        if x1 >= x2 or y1 >= y2:
+            raise DegenerateError(f"box {which}, {[x1, x2, y1, y2]}, has no area")
+        width, height = self.sizes.get(row["imageid"], (0, 0))
+        return (x1 * width, y1 * height, x2 * width, y2 * height) if width else None
 
     def _notes(self, path: Path) -> Iterator[str]:
         yield f"Open Images visual relationships, prepared from {path.name}."
         yield "Boxes are shares of the picture: where the size of a picture is not known, its boxes are left out."
         for part in sorted(PARTS.keys() - self._annotations):
             yield f"*{part}*-annotations-vrd.csv is not there: the source has no part {part}."
+        if self._info:
+            yield "Boxes are for the pictures as they are stored: Rotation turns neither them nor the pictures."
         for given, file, so in (
             (self._attributes, "*attributes-description.csv", "attributes are looked for among the classes"),
             (self._relations, "*relationships-description.csv", "relationships are called by their keys"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections import defaultdict
@@ -15,10 +16,11 @@ from data_prep.records import Picture
 from mas_triplets.data.images import EXTENSIONS, check_picture, picture_size
 from mas_triplets.errors import UserError
 from mas_triplets.files import sha256_of_file
-from mas_triplets.progress import Silent
+from mas_triplets.progress import SILENT, Silent
 
 Verify = Literal["none", "header", "full"]
 Store = Literal["reference", "link", "copy"]
+_LONGEST = 120  # bytes of a stored name, less its ending
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,14 @@ def look_into(pictures: Sequence[Picture], folder: Path | None, verify: Verify, 
     """
     if folder is None:
         return {picture.image_id: Found() for picture in pictures}
-    files = PictureFolder(folder)
+    files = None if all(picture.path for picture in pictures) else PictureFolder(folder)
 
     def look(picture: Picture) -> Found:
-        path = files.find(picture.file)
+        path = picture.path or (files.find(picture.file) if files else None)
         if path is None:
             return Found(problem=("missing image", f"no file {picture.file}, nor one of that stem"))
+        if not exists(path):
+            return Found(problem=("missing image", f"{path} does not exist"))
         try:
             if verify == "none":
                 return Found(path)
@@ -111,16 +115,28 @@ def look_into(pictures: Sequence[Picture], folder: Path | None, verify: Verify, 
         return {picture.image_id: found for picture, found in zip(pictures, seen, strict=True)}
 
 
+def exists(path: Path) -> bool:
+    """Whether there is a file; a name too long or with a null in it names none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def stored_name(image_id: str, path: Path) -> str:
-    """Return the name of a picture kept inside the data set: unique, and safe whatever the source calls it."""
+    """Return the name of a picture kept inside the data set: safe whatever the source calls it, and its own."""
     safe = "".join(character if character.isalnum() or character in "-_" else "_" for character in image_id)
+    if safe != image_id or len(safe.encode()) > _LONGEST:  # two names may become one
+        safe = (
+            f"{safe.encode()[:_LONGEST].decode(errors='ignore')}-{hashlib.sha256(image_id.encode()).hexdigest()[:12]}"
+        )
     return f"images/{safe}{path.suffix.lower()}"
 
 
-def put_pictures(files: dict[str, Path], folder: Path, store: Store) -> None:
+def put_pictures(files: dict[str, Path], folder: Path, store: Store, progress: Silent = SILENT) -> None:
     """Copy or hard-link files (name inside the data set -> file) into `folder`; what cannot be linked is copied."""
     (folder / "images").mkdir(exist_ok=True)
-    for name, path in files.items():
+    for name, path in progress.track(files.items(), "keeping pictures", len(files)):
         if store == "link":
             try:
                 (folder / name).hardlink_to(path)

@@ -7,7 +7,7 @@ the picture's annotations, then one in predicate_classes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from data_prep.command import run_alone, source_command
@@ -24,17 +24,18 @@ _WHAT = "PSG's annotations, {data, thing_classes, stuff_classes, predicate_class
 
 
 class PsgReader:
-    """Reads psg.json.
+    """Reads psg.json, or psg_train_val.json, which the authors gave out for their challenge.
 
     Args:
-        path: the file, or the folder that holds it as psg.json.
+        path: the file, or the folder that holds it under one of these names.
 
     Raises:
         UserError: the file is absent or is not PSG's.
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path / "psg.json" if path.is_dir() else path
+        names = [path / name for name in ("psg_train_val.json", "psg.json")] if path.is_dir() else [path]
+        self._file = names[-1] if names[-1].exists() or not names[0].exists() else names[0]
         self.files = [self._file]
         whole = load(self._file, dict, _WHAT)
         try:
@@ -82,15 +83,16 @@ class PsgReader:
                 yield picture, record
 
     def _picture(self, record: Any, source: str) -> Picture:
-        image_id, coco_id = (str(field(record, key, (str, int))).strip() for key in ("image_id", "coco_image_id"))
+        image_id = str(field(record, "image_id", (str, int))).strip()
         file = field(record, "file_name", str)
         size = (field(record, "width", int), field(record, "height", int))
-        if not (image_id and coco_id and file.strip() and is_unicode(image_id + coco_id + file)):
-            raise MalformedError("'image_id', 'coco_image_id' or 'file_name' is empty or not valid Unicode text")
+        if not (image_id and file.strip() and is_unicode(image_id + file)):
+            raise MalformedError("'image_id' or 'file_name' is empty or not valid Unicode text")
         if not all(0 < side <= LARGEST_SIDE for side in size):
             raise MalformedError("'width' and 'height' are not those of a picture")
         part = "test" if image_id in self._test else "train"
-        return Picture(image_id, file, part, source, size, origin=f"coco:{coco_id.lstrip('0')}")
+        coco_id = PurePosixPath(file).stem.lstrip("0")  # train2017/000000000009.jpg: image_id may be another number
+        return Picture(image_id, file, part, source, size, origin=f"coco:{coco_id}")
 
     def _labels(self, picture: Picture, record: Any) -> Iterator[Label | Rejected]:
         lists: dict[str, list[Any]] = {}
@@ -162,7 +164,7 @@ def _plain(name: str) -> str:
     return name
 
 
-prepare = source_command(PsgReader, "PSG: psg.json, panoptic scene graphs of COCO pictures.")
+prepare = source_command(PsgReader, "PSG: psg.json (or psg_train_val.json), panoptic scene graphs of COCO pictures.")
 
 if __name__ == "__main__":
     run_alone(prepare)

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from mas_triplets.data.boxes import Box
+from mas_triplets.data.prepared import PreparedDataset
+from mas_triplets.data.splits import Split
+from mas_triplets.progress import Silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,7 @@ class Picture:
             two names, is noticed.
         url: where it can be had.
         licence: its own, where the source says.
+        path: its file, where the reader knows it; else it is looked for by `file`.
     """
 
     image_id: str
@@ -34,6 +38,7 @@ class Picture:
     origin: str | None = None
     url: str | None = None
     licence: str | None = None
+    path: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +77,9 @@ class About:
         licence: of the annotations and the pictures.
         citation: the paper to cite.
         notes: sentences for the card.
-        published: number of pictures a part, where the authors tell.
+        published: number of pictures in train, val, test, or in "all", where the authors tell.
         images: folder of the pictures, where the source itself holds them.
+        passes: how often `labels` goes through the pictures, where it reads several files of them one after another.
     """
 
     licence: str
@@ -81,6 +87,7 @@ class About:
     notes: tuple[str, ...] = ()
     published: Mapping[str, int] = field(default_factory=dict)
     images: Path | None = None
+    passes: int = 1
 
 
 class Reader(Protocol):
@@ -95,6 +102,22 @@ class Reader(Protocol):
 
     def labels(self) -> Iterable[Label | Rejected]:
         """Yield every fact of its pictures."""
+
+
+@runtime_checkable
+class LocatesPictures(Protocol):
+    """A reader that finds its pictures' files by itself."""
+
+    def take_folder(self, folder: Path) -> None:
+        """Take the folder of the pictures, before `pictures` is asked for."""
+
+
+@runtime_checkable
+class BringsSplit(Protocol):
+    """A reader whose source deals the facts out to tasks."""
+
+    def split(self, dataset: PreparedDataset, progress: Silent) -> Split:
+        """Return the tasks as a split of the data set that was made from this reader, after `labels` has ended."""
 
 
 @runtime_checkable

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from data_prep.aliases import read_aliases
 from data_prep.command import run_alone, source_command
 from data_prep.json_files import MalformedError, field, number, stream
 from data_prep.records import About, Label, Picture, Rejected
+from data_prep.vg_images import WHAT, image_number, picture_of
 from mas_triplets.data.boxes import Box
 from mas_triplets.errors import UserError
 from mas_triplets.facts import is_unicode, normalise_text
 
 _KINDS = ("relationships", "attributes", "objects")
-_WHAT = "a file of Visual Genome, a list of pictures"
 _EDGES = re.compile(r"^[\s.,;:!?'\"`]+|[\s.,;:!?'\"`]+$")
 
 
@@ -66,24 +65,8 @@ class VisualGenomeReader:
     def pictures(self) -> Iterator[Picture | Rejected]:
         """Yield the pictures of image_data.json."""
         assert self._images is not None
-        for place, record in enumerate(stream(self._images, _WHAT)):
-            source = f"{self._images.name}#{place}"
-            try:
-                image = _image_id(record)
-                size = field(record, "width", int), field(record, "height", int)
-                if min(size) < 1:
-                    raise MalformedError(f"the size is {size[0]} x {size[1]}")
-                origin = next(
-                    (f"{key}:{value}" for key in ("coco", "flickr") if type(value := record.get(f"{key}_id")) is int),
-                    f"vg:{image}",
-                )
-                url = record.get("url")
-                parts = PurePosixPath(urlsplit(url).path).parts if isinstance(url, str) and is_unicode(url) else ()
-            except (MalformedError, ValueError) as error:
-                yield Rejected(source, "malformed record", str(error))
-                continue
-            file = "/".join(parts[-2:]) if len(parts) > 1 else f"{image}.jpg"
-            yield Picture(image, file, None, source, size, origin, url=url if parts else None)
+        for place, record in enumerate(stream(self._images, WHAT)):
+            yield picture_of(record, f"{self._images.name}#{place}")
 
     def labels(self) -> Iterator[Label | Rejected]:
         """Yield objects <s>, attributes <s, p> and relationships <s, p, o>, as far as their files are there."""
@@ -96,10 +79,10 @@ class VisualGenomeReader:
             if kind not in self._given:
                 continue
             file = self._given[kind]
-            for place, record in enumerate(stream(file, _WHAT)):
+            for place, record in enumerate(stream(file, WHAT)):
                 source = f"{file.name}#{place}"
                 try:
-                    image, things = _image_id(record), field(record, kind, list)
+                    image, things = image_number(record), field(record, kind, list)
                 except MalformedError as error:
                     yield Rejected(source, "malformed record", str(error))
                     continue
@@ -151,11 +134,6 @@ def _clean(word: str) -> str:
 def _box(thing: dict[str, Any]) -> Box:
     x, y = number(thing.get("x"), "x"), number(thing.get("y"), "y")
     return (x, y, x + number(thing.get("w"), "w"), y + number(thing.get("h"), "h"))
-
-
-def _image_id(record: Any) -> str:
-    """Return the picture's number as text; old files call it `id`."""
-    return str(field(record, "image_id" if isinstance(record, dict) and "image_id" in record else "id", int))
 
 
 def _newest(path: Path, kind: str) -> Path | None:

@@ -12,6 +12,7 @@ import io
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mas_triplets.errors import UserError
 
@@ -22,6 +23,7 @@ WILD_CARD = "*"
 _SPACES = re.compile(r"[\s_]+")
 
 
+@lru_cache(maxsize=1 << 16)  # a vocabulary's words come again and again, and equal ones then share their memory
 def normalise_text(text: str) -> str:
     """Return `text` in the form facts are compared in: NFKC, case-folded, `_` and white space runs to one space.
 
@@ -37,7 +39,13 @@ def normalise_text(text: str) -> str:
 
 def is_unicode(text: str) -> bool:
     """Whether `text` can be written as UTF-8: a lone surrogate, which JSON can spell, cannot."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
 T = TypeVar("T")
+_SHOWN_EVERY = 0.05  # seconds
 
 
 class Bar:
@@ -72,15 +73,19 @@ class Progress(Silent):
 
     def track(self, items: Iterable[T], what: str, total: int) -> Iterator[T]:
         """Yield the items, of which there are `total`, and show how far it is and how much time is left."""
-        started = time.monotonic()
+        started = shown = time.monotonic()
         task = self._bars.add_task(what, total=total)
+        done = 0
         try:
             for item in items:
                 yield item
-                self._bars.advance(task)
+                done += 1
+                if (now := time.monotonic()) > shown + _SHOWN_EVERY:  # a bar may not cost more than an item
+                    self._bars.update(task, completed=done)
+                    shown = now
         finally:
             self._bars.remove_task(task)
-        self.note(f"{what}: {total:,} in {time.monotonic() - started:.1f} s")
+        self.note(f"{what}: {done:,} in {time.monotonic() - started:.1f} s")
 
     @contextmanager
     def bar(self, what: str) -> Iterator[Bar]:

@@ -1,4 +1,4 @@
-"""COCO, V-COCO in both forms, and folders of classes: official files written by hand."""
+"""COCO and folders of classes: official files written by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from source_checks import damage, reasons, rows
 from data_prep.assemble import Options, assemble
 from data_prep.coco import CocoReader
 from data_prep.image_folder import ImageFolderReader
-from data_prep.vcoco import vcoco_reader
 from mas_triplets.data.prepared import PreparedDataset
 from mas_triplets.errors import UserError
 
@@ -94,92 +93,6 @@ def test_coco_boxes_and_rejects(tmp_path: Path) -> None:
     assert reasons(dataset) == {"not asked for": 1, "degenerate box": 1, "orphan id": 1, "malformed record": 1}
 
 
-PAIRS = {
-    "annotations": [
-        {
-            "boxes_h": [[10, 10, 40, 60], [10, 10, 40, 60], [10, 10, 40, 60]],
-            "boxes_o": [[30, 20, 50, 40], [30, 20, 50, 40], [1, 1, 5, 5]],
-            "actions": [0, 1, 2],
-            "objects": [2, 2, 9],
-            "file_name": "COCO_train2014_000000000009.jpg",
-        },
-        {"boxes_h": [], "boxes_o": [], "actions": [], "objects": [], "file_name": "COCO_train2014_000000000025.jpg"},
-        {"boxes_h": [[1, 1, 2, 2]], "boxes_o": [], "actions": [0], "objects": [1], "file_name": "COCO_x_1.jpg"},
-    ],
-    "classes": ["hold obj", "hit instr", "talk_on_phone instr"],
-    "objects": ["background", "person", "umbrella"],
-    "images": [9, 25, 1],
-}
-
-
-def test_vcoco_repacked_pairs(tmp_path: Path) -> None:
-    dump(tmp_path / "v" / "instances_vcoco_train.json", PAIRS)
-    out = assemble("v", vcoco_reader(tmp_path / "v"), tmp_path / "out", options=Options(validation=0))
-    dataset = PreparedDataset.open(out)
-    name = "COCO_train2014_000000000009"
-    assert sorted(rows(dataset)) == [
-        (name, "<person, hit with, umbrella>", "train", [10, 10, 40, 60], [30, 20, 50, 40]),
-        (name, "<person, hold, umbrella>", "train", [10, 10, 40, 60], [30, 20, 50, 40]),
-    ]
-    assert reasons(dataset) == {"index out of range": 1, "malformed record": 1}
-
-
-def column(*values: int) -> list[list[int]]:
-    return [[value] for value in values]
-
-
-ORIGINAL: list[dict[str, Any]] = [
-    {
-        "image_id": column(9, 9, 25),
-        "ann_id": column(1, 2, 7),
-        "label": column(1, 0, 1),
-        "action_name": "hit",
-        "role_name": ["agent", "instr", "obj"],
-        # row-major by role: three agents, three instruments, three objects
-        "role_object_id": [1, 2, 7, 2, 0, 0, 0, 0, 2],
-        "include": [[], [], []],
-    },
-    {
-        "image_id": column(9, 9, 25),
-        "ann_id": column(1, 2, 7),
-        "label": column(1, 0, 0),
-        "action_name": "walk",
-        "role_name": ["agent"],
-        "role_object_id": [1, 2, 7],
-        "include": [[]],
-    },
-    {
-        "image_id": column(9, 25, 25),
-        "ann_id": column(99, 7, 7),
-        "label": column(1, 1, 2),
-        "action_name": "hold",
-        "role_name": ["agent", "obj"],
-        "role_object_id": [99, 7, 7, 0, 0, 0],
-        "include": [[], []],
-    },
-]
-
-
-def test_vcoco_original_takes_boxes_from_coco(tmp_path: Path) -> None:
-    dump(tmp_path / "v" / "data" / "vcoco" / "vcoco_train.json", ORIGINAL)
-    dump(tmp_path / "v" / "coco" / "instances_train2014.json", TRAIN)
-    options = Options(validation=0, orders=(2, 3))
-    out = assemble("v", vcoco_reader(tmp_path / "v"), tmp_path / "out", options=options)
-    dataset = PreparedDataset.open(out)
-    person, umbrella, other = [10.5, 20, 40.5, 60], [90, 70, 100, 80], [1, 2, 4, 6]
-    assert sorted(rows(dataset), key=str) == sorted(
-        [
-            ("9", "<person, hit with, umbrella>", "train", person, umbrella),
-            ("9", "<person, walk>", "train", person, None),
-            ("25", "<person, hold>", "train", other, None),
-            ("25", "<person, hit, umbrella>", "train", other, umbrella),
-        ],
-        key=str,
-    )
-    found = reasons(dataset)
-    assert (found["orphan id"], found["malformed record"]) == (2, 2)  # COCO's own, and V-COCO's
-
-
 def folder(tmp_path: Path, *names: str) -> Path:
     generator = np.random.default_rng(0)
     for name in names:
@@ -223,10 +136,6 @@ def test_parts_beside_classes_are_told(tmp_path: Path) -> None:
         ("instances_train2017.json", "[]", CocoReader, "holds a list, not a dict"),
         ("instances_train2017.json", '{"images": []}', CocoReader, "has no list 'annotations'"),
         ("other.json", "{}", CocoReader, "holds no instances_train2017.json"),
-        ("other.json", "{}", vcoco_reader, "holds neither vcoco_train.json nor"),
-        ("vcoco_train.json", "[]", vcoco_reader, "lacks COCO's instances"),
-        ("instances_vcoco_train.json", '{"annotations": []}', vcoco_reader, "has no list 'classes'"),
-        ("instances_vcoco_val.json", "{", vcoco_reader, "is not valid JSON"),
         ("note.txt", "", ImageFolderReader, "holds no picture"),
     ],
 )
@@ -239,22 +148,11 @@ def test_bad_files_are_told(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    ("files", "reader"),
-    [
-        ({"instances_train2017.json": TRAIN}, CocoReader),
-        ({"instances_vcoco_train.json": PAIRS}, vcoco_reader),
-        ({"vcoco_train.json": ORIGINAL, "instances_train2014.json": TRAIN}, vcoco_reader),
-    ],
-)
-def test_damaged_copies_end_in_a_data_set_or_a_sentence(
-    tmp_path: Path, files: dict[str, Any], reader: Callable[[Path], Any]
-) -> None:
+def test_damaged_copies_end_in_a_data_set_or_a_sentence(tmp_path: Path) -> None:
     source = tmp_path / "source"
-    for name, value in files.items():
-        dump(source / name, value)
+    dump(source / "instances_train2017.json", TRAIN)
     endings = damage(
-        [source / name for name in files],
-        lambda trial: assemble("x", reader(source), tmp_path / "outs" / str(trial)),
+        [source / "instances_train2017.json"],
+        lambda trial: assemble("x", CocoReader(source), tmp_path / "outs" / str(trial)),
     )
     assert min(endings["data set"], endings["sentence"]) > 10

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.io import savemat
-from source_checks import damage, reasons, rows
+from source_checks import damage, reasons, rejected, rows
 
 from data_prep import hico_mat
 from data_prep.assemble import Options, assemble
 from data_prep.hico_det import HicoReader
+from data_prep.mat_files import load_variable
 from mas_triplets.data.prepared import PreparedDataset
 from mas_triplets.errors import UserError
 
@@ -42,17 +43,28 @@ LIST = [
         "file_name": f"{NAME}.jpg",
         "img_id": 9,
         "annotations": [
-            {"bbox": [1, 1, 10, 20], "category_id": 1},
-            {"bbox": [5, 6, 30, 40], "category_id": "2"},
+            {"bbox": [0, 0, 9, 19], "category_id": 1},
+            {"bbox": [4, 5, 29, 39], "category_id": "2\n"},  # as text with a line break, as PPDM's loader expects it
         ],
         "hoi_annotation": [
-            {"subject_id": 0, "object_id": 1, "category_id": 1, "hoi_category_id": 1},
-            {"subject_id": 0, "object_id": 1, "category_id": 2, "hoi_category_id": 2},
-            {"subject_id": 0, "object_id": 7, "category_id": 1, "hoi_category_id": 1},
+            {"subject_id": 0, "object_id": 1, "category_id": 77, "hoi_category_id": 19},
+            {"subject_id": 0, "object_id": 1, "category_id": 58, "hoi_category_id": 24},
+            {"subject_id": 0, "object_id": 7, "category_id": 77, "hoi_category_id": 19},
         ],
     }
 ]
-HOI_LIST = "HOI list\nid obj verb\n" + "\n".join(f"{n} {o} {v}" for n, (o, v) in enumerate(ACTIONS, 1)) + "\n"
+TEST_LIST = [
+    {
+        "file_name": "HICO_test2015_00000001.jpg",
+        "annotations": [{"bbox": [1, 1, 10, 20], "category_id": 1}, {"bbox": [5, 6, 30, 40], "category_id": 37}],
+        "hoi_annotation": [
+            {"subject_id": 0, "object_id": 1, "category_id": 45},
+            {"subject_id": 0, "object_id": -1, "category_id": 45},
+            {"subject_id": 0, "object_id": 1, "category_id": 118},
+        ],
+    },
+    {"file_name": "HICO_test2015_00000002.jpg", "annotations": []},
+]
 
 
 def box(*sides: int) -> dict[str, int]:
@@ -96,7 +108,6 @@ def write_columns(folder: Path, content: Any = None) -> Path:
 def write_list(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "trainval_hico.json").write_text(json.dumps(LIST))
-    (folder / "hico_list_hoi.txt").write_text(HOI_LIST)
     return folder
 
 
@@ -154,11 +165,33 @@ def test_bad_columns_are_told(tmp_path: Path, content: Any, sentence: str) -> No
         prepared(write_columns(tmp_path / "hico", content), tmp_path / "out")
 
 
-def test_the_list_without_its_words_is_told(tmp_path: Path) -> None:
+def test_the_list_for_test_counts_from_one_and_has_no_number_of_the_interaction(tmp_path: Path) -> None:
     folder = write_list(tmp_path / "hico")
-    (folder / "hico_list_hoi.txt").unlink()
-    with pytest.raises(UserError, match=r"hico_list_hoi\.txt does not exist"):
-        prepared(folder, tmp_path / "out")
+    (folder / "test_hico.json").write_text(json.dumps(TEST_LIST))
+    dataset = prepared(folder, tmp_path / "out", orders=(3,))
+    boxes = ([0, 0, 10, 20], [4, 5, 30, 40])  # the same as in the list for training, which counts from zero
+    assert sorted(rows(dataset)) == [
+        ("HICO_test2015_00000001", "<person, kick, sports ball>", "test", *boxes),
+        (NAME, "<person, ride, bicycle>", "train", *boxes),
+    ]
+    found = rejected(dataset)
+    assert ("malformed record", "test_hico.json#test/1") in found
+    assert [source for reason, source in found if reason == "index out of range"] == [
+        "test_hico.json#test/0/1",  # no thing
+        "test_hico.json#test/0/2",  # HICO has 117 verbs
+        "trainval_hico.json#train/0/2",
+    ]
+
+
+def test_a_list_for_training_without_a_box_at_zero_counts_from_one(tmp_path: Path) -> None:
+    folder = write_list(tmp_path / "hico")
+    moved = json.loads(json.dumps(LIST))
+    for thing in moved[0]["annotations"]:
+        thing["bbox"] = [side + 1 for side in thing["bbox"]]
+    moved[0]["annotations"].append({"bbox": [0, 0, 0, 0], "category_id": 1})  # damage, and no sign of how it counts
+    (folder / "trainval_hico.json").write_text(json.dumps(moved))
+    dataset = prepared(folder, tmp_path / "out", orders=(3,))
+    assert rows(dataset) == [(NAME, "<person, ride, bicycle>", "train", [0, 0, 10, 20], [4, 5, 30, 40])]
 
 
 @pytest.mark.parametrize(
@@ -189,10 +222,10 @@ def test_what_a_mat_file_may_hold_ends_in_a_data_set_or_a_sentence(
     folder = write_mat(tmp_path / "hico")
     for name in ("anno", "anno_bbox"):
         for variable in ("list_action",) if name == "anno" else ("bbox_train", "bbox_test"):
-            value = hico_mat.load_variable(folder / f"{name}.mat", variable)
+            value = load_variable(folder / f"{name}.mat", variable, "HICO-DET's")
             (folder / f"{variable}.json").write_text(json.dumps(value))
 
-    def load_plain(path: Path, name: str) -> Any:
+    def load_plain(path: Path, name: str, what: str) -> Any:
         try:
             return json.loads((folder / f"{name}.json").read_bytes())
         except (ValueError, RecursionError):

@@ -12,7 +12,7 @@ from PIL import Image
 from source_checks import CSV_PIECES, damage, rejected
 
 from data_prep.assemble import Options, assemble
-from data_prep.lll import LllReader, prepare, read_tasks
+from data_prep.lll import LllReader, prepare
 from mas_triplets.data.prepared import PreparedDataset
 from mas_triplets.data.splits import Split, read_split
 from mas_triplets.errors import UserError
@@ -96,7 +96,6 @@ def test_these_files_these_facts_these_rejects(tmp_path: Path) -> None:
         ("malformed record", "B1_train.csv#9"),
         ("malformed record", "B2_facts.csv#5"),
         ("missing image", "B1_train.csv#10"),
-        ("missing image", "B1_train.csv#10"),  # the picture, and the fact it shows
     ]
     assert [path.name for path in dataset.paths] == [
         "6DS_test_0000003580.png",
@@ -155,7 +154,7 @@ def test_tasks_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     source = write(tmp_path / "lll", **{**dict.fromkeys(FILES), **many})
     reader = LllReader(source)
     dataset = PreparedDataset.open(assemble("lll", reader, tmp_path / "out", options=Options(validation=0)))
-    split = read_tasks(reader, dataset, "ten")
+    split = reader.split(dataset)
     assert list(tasks(dataset, split)) == [f"B{number}" for number in range(1, 11)]
     assert tasks(dataset, split)["B10"] == ["<thing 10>"]
     assert any(note.startswith("B2_test.csv is not there") for note in dataset.description["notes"])
@@ -202,7 +201,7 @@ def test_damaged_copies_end_in_a_data_set_or_a_sentence(tmp_path: Path) -> None:
     def attempt(trial: int) -> None:
         reader = LllReader(source)
         dataset = PreparedDataset.open(assemble("lll", reader, tmp_path / "outs" / str(trial)))
-        made = read_tasks(reader, dataset, "lll")
+        made = reader.split(dataset)
         assert sorted(fact for task in made.tasks for fact in task.fact_ids) == list(range(len(dataset.facts)))
 
     names = ("B1_train", "B2_train", "B2_facts")

@@ -188,6 +188,43 @@ def test_an_attribute_that_is_a_class_too_does_not_turn_the_row_round(tmp_path: 
     assert {("Man", "Plastic", None), ("Chair", "made of Leather", None)} <= set(facts(labels))
 
 
+def test_the_files_of_the_challenge_of_2019_are_known(tmp_path: Path) -> None:
+    names = {
+        "challenge-2019-train-vrd": TRAIN,
+        "challenge-2019-classes-vrd": FILES["class-descriptions-boxable"],
+        "challenge-2019-attributes-description": FILES["oidv6-attributes-description"],
+        "challenge-2019-relationships-description": FILES["oidv6-relationships-description"],
+    }
+    write(tmp_path, {**dict.fromkeys(FILES), **names})
+    pictures, labels = read(tmp_path)
+    assert [picture.image_id for picture in pictures if isinstance(picture, Picture)] == [ONE]
+    assert ("Man", "interacts with", "Chair") in facts(labels)
+    assert [file.name for file in OpenImagesReader(tmp_path).files] == [f"{name}.csv" for name in names]
+
+
+def test_an_attribute_needs_the_box_of_its_thing_alone_and_may_be_among_the_classes(tmp_path: Path) -> None:
+    rows = f"{ONE},/m/04yx4,/m/05z87,0.25,0.5,0.125,0.75,-1,-1,-1,-1,is\n{ONE},/m/01mzpv,/m/083vt,0,1,0,1,0,0,0,0,is\n"
+    classes = FILES["class-descriptions-boxable"] + "/m/083vt,Wooden\n"  # not in the older list of attributes
+    _, labels = read(
+        write(tmp_path, {"oidv6-train-annotations-vrd": HEADER + rows, "oidv6-class-descriptions": classes})
+    )
+    found = [label for label in labels if isinstance(label, Label) and label.words[2] is None and label.words[1]]
+    assert [(label.words, label.subject_box) for label in found] == [
+        (("Man", "Plastic", None), (50, 10, 100, 60)),
+        (("Chair", "Wooden", None), (0, 0, 200, 80)),
+    ]
+
+
+def test_rotation_is_told_and_not_applied(tmp_path: Path) -> None:
+    """Rotation says how far picture and boxes are to be turned together, for the camera's up to be up."""
+    info = f"ImageID,Subset,OriginalURL,License,Rotation\n{ONE},train,u,l,90.0\n{TWO},test,u,l,nan\n"
+    reader = OpenImagesReader(write(tmp_path, {"image_ids_and_rotation": info}))
+    list(reader.pictures())
+    reader.take_sizes(SIZES)
+    assert next(label.subject_box for label in reader.labels() if isinstance(label, Label)) == (50, 10, 100, 60)
+    assert "Rotation turns neither" in " ".join(reader.about.notes)
+
+
 @pytest.mark.parametrize(
     ("files", "sentence"),
     [

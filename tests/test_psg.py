@@ -182,11 +182,25 @@ def test_an_absent_file_is_told(tmp_path: Path) -> None:
             PsgReader(path)
 
 
+def test_what_the_authors_loader_does_not_ask_for_may_be_absent(tmp_path: Path) -> None:
+    """It reads file_name, image_id, width, height, annotations and relations; the number in COCO is in the name."""
+    record = {key: value for key, value in OFFICIAL["data"][0].items() if key not in ("coco_image_id", "caption")}
+    dataset = prepared(tmp_path, changed(data=[record]))
+    assert dataset.images["source_id"].to_pylist() == [f"coco:{int(Path(record['file_name']).stem)}"]
+
+
+def test_the_file_of_the_challenge_is_read_where_the_whole_one_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "psg").mkdir()
+    (tmp_path / "psg" / "psg_train_val.json").write_text(json.dumps(OFFICIAL), encoding="utf-8")
+    assert [file.name for file in PsgReader(tmp_path / "psg").files] == ["psg_train_val.json"]
+    (tmp_path / "psg" / "psg.json").write_text(json.dumps(OFFICIAL), encoding="utf-8")
+    assert [file.name for file in PsgReader(tmp_path / "psg").files] == ["psg.json"]
+
+
 @pytest.mark.parametrize(
     ("keys", "expected"),
     [
         ({"image_id": None}, ("malformed record", "psg.json#1")),
-        ({"coco_image_id": True}, ("malformed record", "psg.json#1")),
         ({"file_name": "\ud800.jpg"}, ("malformed record", "psg.json#1")),
         ({"image_id": "\udfff"}, ("malformed record", "psg.json#1")),
         ({"file_name": " "}, ("malformed record", "psg.json#1")),
@@ -215,7 +229,7 @@ def test_an_absent_file_is_told(tmp_path: Path) -> None:
 def test_a_bad_record_is_rejected_and_the_others_stay(
     tmp_path: Path, keys: dict[str, Any], expected: tuple[str, str]
 ) -> None:
-    bad = one(**{"image_id": "1", "coco_image_id": "1", **keys})["data"][0]
+    bad = one(**{"image_id": "1", "coco_image_id": "1", "file_name": "val2017/000000000001.jpg", **keys})["data"][0]
     dataset = prepared(tmp_path, changed(data=[OFFICIAL["data"][0], bad]))
     assert expected in rejected(dataset)
     assert ("107904", "<person>", "train", [10, 20, 110, 220], None) in rows(dataset)

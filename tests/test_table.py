@@ -7,15 +7,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from source_checks import rejected
 
 from data_prep import scenes
-from data_prep.table import read_table
+from data_prep.assemble import Options, assemble
+from data_prep.table import TableReader, prepare
 from mas_triplets.data.images import check_picture, read_picture
 from mas_triplets.data.prepared import PreparedDataset
 from mas_triplets.errors import UserError
@@ -35,9 +38,14 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def prepared(path: Path, pictures: Path, out: Path, *, overwrite: bool = False, **options: Any) -> PreparedDataset:
+    chosen = Options(**{"verify": "full", "validation": 0, **options})
+    return PreparedDataset.open(assemble("list", TableReader(path), out, pictures, chosen, overwrite=overwrite))
+
+
 def rejects(path: Path, pictures: Path) -> list[tuple[str, str]]:
-    builder = read_table(path, pictures)
-    return [(record["source"], record["reason"]) for record in builder._rejected]
+    dataset = prepared(path, pictures, path.parent / "rejects", overwrite=True)
+    return [(source, reason) for reason, source in rejected(dataset)]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +63,7 @@ def rejects(path: Path, pictures: Path) -> list[tuple[str, str]]:
 def test_the_same_facts_whatever_the_form(tmp_path: Path, pictures: Path, text: str) -> None:
     path = tmp_path / "list.txt"
     path.write_text(text, encoding="utf-8", newline="")
-    dataset = PreparedDataset.open(read_table(path, pictures, validation=0).write(tmp_path / "d"))
+    dataset = prepared(path, pictures, tmp_path / "d")
     assert [str(fact) for fact in dataset.facts] == ["<dog>", "<dog, jump over, hurdle>"]
     assert dataset.images["image_id"].to_pylist() == ["one.png", "two.jpg"]
     assert dataset.images["split"].to_pylist() == ["train", "test"]
@@ -99,7 +107,7 @@ def test_every_bad_row_is_told_with_its_line_and_the_good_ones_stay(tmp_path: Pa
         "list.csv#13": "duplicate",
         "list.csv#14": "malformed record",
     }
-    dataset = PreparedDataset.open(read_table(path, pictures, validation=0).write(tmp_path / "d"))
+    dataset = prepared(path, pictures, tmp_path / "d")
     assert [str(fact) for fact in dataset.facts] == ["<cat>", "<dog, run>"]
 
 
@@ -107,9 +115,7 @@ def test_parts_are_carved_by_seed_where_none_are_given(tmp_path: Path, pictures:
     path = tmp_path / "list.csv"
     path.write_text("image,subject\n" + "".join(f"{name},dog\n" for name in NAMES))
     one, again, other = (
-        PreparedDataset.open(
-            read_table(path, pictures, validation=0.25, test=0.2, seed=seed).write(tmp_path / f"d{number}")
-        )
+        prepared(path, pictures, tmp_path / f"d{number}", validation=0.25, test=0.2, seed=seed)
         for number, seed in enumerate((0, 0, 5))
     )
     assert sorted(one.images["split"].to_pylist()) == ["test", "train", "train", "train", "val"]
@@ -136,32 +142,31 @@ def test_a_list_that_gives_nothing_is_an_error(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=says):
-        read_table(tmp_path / name, pictures).write(tmp_path / "d")
+        prepared(tmp_path / name, pictures, tmp_path / "d")
     assert not (tmp_path / "d").exists()
 
 
 def test_missing_list_and_folder_are_told(tmp_path: Path, pictures: Path) -> None:
-    with pytest.raises(UserError, match="does not exist"):
-        read_table(tmp_path / "none.csv", pictures)
-    with pytest.raises(UserError, match="is a folder"):
-        read_table(pictures, pictures)
     with pytest.raises(UserError, match="does not exist"):  # the list comes first
-        read_table(tmp_path / "none.csv", tmp_path / "nowhere")
+        prepare(tmp_path / "none.csv", tmp_path / "d", tmp_path / "nowhere")
+    with pytest.raises(UserError, match="is a folder"):
+        prepare(pictures, tmp_path / "d")
     (tmp_path / "list.csv").write_text("image,subject\none.png,dog\n")
     with pytest.raises(UserError, match="--images"):
-        read_table(tmp_path / "list.csv", tmp_path / "nowhere")
+        prepare(tmp_path / "list.csv", tmp_path / "d", tmp_path / "nowhere")
     for validation, test in ((float("nan"), 0.2), (0.2, float("nan"))):
         with pytest.raises(UserError, match="must be a share"):
-            read_table(tmp_path / "list.csv", pictures, validation=validation, test=test)
+            prepare(tmp_path / "list.csv", tmp_path / "d", pictures, validation=validation, test=test)
 
 
 def test_an_open_quote_is_told_with_what_it_took(tmp_path: Path, pictures: Path) -> None:
     path = tmp_path / "list.csv"
     path.write_text('image,subject\none.png,dog\ntwo.jpg,"cat\nthree.png,dog\nfour.png,dog\n')
-    (record,) = read_table(path, pictures)._rejected
+    dataset = prepared(path, pictures, tmp_path / "d")
+    record = json.loads((dataset.folder / "rejected.jsonl").read_text())
     assert (record["source"], record["reason"]) == ("list.csv#3", "malformed record")
     assert "up to line 5" in record["detail"]
-    path.write_text('image,subject\none.png,"dog"x\ntwo.jpg\n')
+    path.write_text('image,subject\none.png,"dog"x\ntwo.jpg\ntwo.jpg,cat\n')
     assert rejects(path, pictures) == [("list.csv#2", "malformed record"), ("list.csv#3", "malformed record")]
 
 
@@ -170,8 +175,7 @@ def test_all_names_of_a_picture_are_one_picture(tmp_path: Path, pictures: Path) 
     names = ("./one.png", "one.png", "sub/../one.png", str(pictures / "one.png"), "sub//five.png", "sub\\five.png")
     for order in (names, names[::-1]):
         path.write_text("image,subject\n" + "".join(f"{name},dog {n}\n" for n, name in enumerate(order)))
-        written = read_table(path, pictures, validation=0).write(tmp_path / f"d{order[0][0]}")
-        dataset = PreparedDataset.open(written)
+        dataset = prepared(path, pictures, tmp_path / f"d{order[0][0]}")
         assert dataset.images["image_id"].to_pylist() == ["one.png", "sub/five.png"]
         assert dataset.paths[0] == (pictures / "one.png").resolve()
     path.write_text("image,subject,split\n./one.png,dog,train\none.png,dog,test\n")
@@ -181,9 +185,9 @@ def test_all_names_of_a_picture_are_one_picture(tmp_path: Path, pictures: Path) 
 def test_a_later_row_gives_the_part_that_the_first_left_open(tmp_path: Path, pictures: Path) -> None:
     path = tmp_path / "list.csv"
     path.write_text("image,subject,split\none.png,dog,\none.png,cat,test\none.png,cow,\ntwo.jpg,dog,train\n")
-    builder = read_table(path, pictures)
-    assert builder.part_of("one.png") == "test"
-    assert not builder.rejected
+    dataset = prepared(path, pictures, tmp_path / "d")
+    assert dataset.images["split"].to_pylist() == ["test", "train"]
+    assert not rejected(dataset)
 
 
 @pytest.mark.parametrize(
@@ -196,9 +200,9 @@ def test_a_later_row_gives_the_part_that_the_first_left_open(tmp_path: Path, pic
 def test_unknown_columns_are_named(tmp_path: Path, pictures: Path, text: str) -> None:
     path = tmp_path / "list"
     path.write_text(text)
-    builder = read_table(path, pictures)
-    assert not builder.rejected
-    assert [note.split(": ", 1)[1] for note in builder.notes[1:]] == [
+    dataset = prepared(path, pictures, tmp_path / "d")
+    assert not rejected(dataset)
+    assert [note.split(": ", 1)[1] for note in dataset.description["notes"][1:]] == [
         "the column 'objekt' is not known and was ignored; did you mean 'object'?",
         "the column 'zzzz' is not known and was ignored",
     ]
@@ -224,7 +228,7 @@ def test_what_json_can_spell_and_nothing_else_can(tmp_path: Path, pictures: Path
         "malformed record",
         "malformed record",
     ]
-    assert len(PreparedDataset.open(read_table(path, pictures).write(tmp_path / "d")).facts) == 1
+    assert len(prepared(path, pictures, tmp_path / "d").facts) == 1
 
 
 def test_sixteen_bit_grey_keeps_its_gradient(tmp_path: Path) -> None:
@@ -273,8 +277,7 @@ def test_a_damaged_list_gives_an_account_or_a_sentence(
     path = tmp_path / "damaged.csv"
     path.write_bytes(bytes(content))
     with contextlib.suppress(UserError):  # any other exception is a bug
-        written = read_table(path, pictures).write(tmp_path / "d", overwrite=True)
-        assert len(PreparedDataset.open(written).facts) >= 1
+        assert len(prepared(path, pictures, tmp_path / "d", overwrite=True).facts) >= 1
 
 
 def test_it_runs_by_itself_and_speaks_in_exit_codes(tmp_path: Path, pictures: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from source_checks import damage, rejected, rows
 
+from data_prep import vrd
 from data_prep.assemble import Options, assemble
 from data_prep.vrd import VrdReader
 from mas_triplets.data.prepared import PreparedDataset
@@ -219,3 +220,15 @@ def test_damaged_copies_end_in_a_data_set_or_a_sentence(tmp_path: Path) -> None:
 
     endings = damage([source / "annotations_train.json"], attempt, trials=300)
     assert min(endings["data set"], endings["sentence"]) > 20
+
+
+def test_names_other_than_the_authors_are_told(tmp_path: Path) -> None:
+    """A copy that is passed round has 'motorbike' where the authors have 'motorcycle'."""
+    objects, predicates = vrd.OBJECTS.split(", "), vrd.PREDICATES.split(", ")
+    assert (len(objects), len(predicates)) == (100, 70)
+    named = write(tmp_path / "a", objects=objects, predicates=predicates)
+    assert not [note for note in VrdReader(named).about.notes if "names" in note]
+    objects[18] = "motorbike"
+    named = write(tmp_path / "b", objects=objects, predicates=predicates)
+    told = [note for note in VrdReader(named).about.notes if "names" in note]
+    assert told == ["objects.json differs from the authors' list in 1 names, such as 'motorbike' for 'motorcycle'."]

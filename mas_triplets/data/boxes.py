@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from math import isfinite
 
 Box = tuple[float, float, float, float]
 
 
 def clip_box(box: Sequence[float], width: int, height: int) -> Box | None:
     """Return the part of `box` inside a picture of that size in pixels; None if it is empty or not finite."""
-    if len(box) != 4 or not all(math.isfinite(value) for value in box):
+    if len(box) != 4:
         return None
-    x1, y1 = max(0.0, float(box[0])), max(0.0, float(box[1]))
-    x2, y2 = min(float(width), float(box[2])), min(float(height), float(box[3]))
+    x1, y1, x2, y2 = map(float, box)
+    if not (isfinite(x1) and isfinite(y1) and isfinite(x2) and isfinite(y2)):
+        return None
+    x1, y1 = max(0.0, x1), max(0.0, y1)
+    x2, y2 = min(float(width), x2), min(float(height), y2)
     return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -12,34 +11,24 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from mas_triplets.data.boxes import Box, enclosing_box
+from mas_triplets.data.boxes import Box
 from mas_triplets.data.card import card
-from mas_triplets.data.format import ORDERS, PARTS, REASONS, SCHEMA, TABLES
+from mas_triplets.data.collected import CollectedFacts, CollectedImage, CollectedImages
+from mas_triplets.data.format import PARTS, SCHEMA
+from mas_triplets.data.instance_columns import InstanceColumns, Instances, distinct_pairs, joined
+from mas_triplets.data.rejects import Rejects
+from mas_triplets.data.tables import Written, write_tables
 from mas_triplets.errors import UserError
-from mas_triplets.facts import SLOTS, Fact
+from mas_triplets.facts import Fact
 from mas_triplets.files import (
     put_in_place,
     read_json,
     scratch_folder,
     sha256_of_file,
-    to_json,
     write_json,
     write_text,
 )
-
-
-@dataclass
-class _Image:
-    file_name: str
-    width: int | None
-    height: int | None
-    part: str | None
-    source_id: str | None
-    licence: str | None
-    url: str | None
-    sha256: str | None
 
 
 @dataclass
@@ -50,6 +39,9 @@ class DatasetBuilder:
         name: what the data set is called.
         about: licence, citation and the like, as dataset.json and the card show them.
         options: the options of the preparation, plain values.
+        sources: name, size and SHA-256 of each source file.
+        notes: sentences for the card.
+        source_pictures: pictures by part in the source, with and without facts: "read" and, if known, "published".
     """
 
     name: str
@@ -57,10 +49,12 @@ class DatasetBuilder:
     options: Mapping[str, Any] = field(default_factory=dict)
     sources: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    _images: dict[str, _Image] = field(default_factory=dict)
-    _instances: dict[tuple[str, Fact, Box | None, Box | None], str] = field(default_factory=dict)
-    _wordings: dict[Fact, set[str]] = field(default_factory=dict)
-    _rejected: list[dict[str, str]] = field(default_factory=list)
+    source_pictures: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    _images: CollectedImages = field(default_factory=CollectedImages)
+    _facts: CollectedFacts = field(default_factory=CollectedFacts)
+    _rejects: Rejects = field(default_factory=Rejects)
+    _added: InstanceColumns = field(default_factory=InstanceColumns)
+    _sorted: Instances | None = None
 
     def add_source(self, path: Path) -> None:
         """Note a source file with its size in bytes and its SHA-256."""
@@ -80,7 +74,7 @@ class DatasetBuilder:
     ) -> None:
         """Add a picture: its file, its (width, height) in pixels, its part or None where that is not given."""
         width, height = size or (None, None)
-        self._images[image_id] = _Image(file_name, width, height, part, source_id, licence, url, sha256)
+        self._images.put(image_id, CollectedImage(file_name, width, height, part, source_id, licence, url, sha256))
 
     def add_instance(
         self,
@@ -91,86 +85,74 @@ class DatasetBuilder:
         subject_box: Box | None = None,
         object_box: Box | None = None,
         wording: Sequence[str | None] | None = None,
-    ) -> bool:
-        """Add a labelled fact of an added picture; a repetition is rejected and gives False.
+    ) -> None:
+        """Add a labelled fact of an added picture. Of repetitions the first by source stays, the others are rejected.
 
-        `source` says file and record ("facts.csv#12"); `wording` is the original text of the slots.
+        `source` says file and record ("facts.csv#12"); `wording` is the original text of the slots. Boxes lie inside
+        the picture; they are kept in single precision.
         """
-        key = (image_id, fact, subject_box, object_box)
-        if key in self._instances:
-            self.reject(source, "duplicate", f"{fact} is already there for {image_id} ({self._instances[key]})")
-            return False
-        self._instances[key] = source
-        words = wording or fact.slots
-        self._wordings.setdefault(fact, set()).add("<" + ", ".join(word for word in words if word) + ">")
-        return True
+        fact_number = self._facts.number(fact, wording or fact.slots)
+        self._added.add(self._images.number(image_id), fact_number, subject_box, object_box, source)
 
     def reject(self, source: str, reason: str, detail: str) -> None:
         """Note a record that is left out; `reason` is one of `REASONS`."""
-        if reason not in REASONS:
-            raise ValueError(f"{reason!r} is not one of the reasons of the format")
-        record = {"source": source, "reason": reason, "detail": detail}
-        self._rejected.append({key: text.encode("utf-8", "backslashreplace").decode() for key, text in record.items()})
+        self._rejects.add(source, reason, detail)
 
     @property
-    def rejected(self) -> Counter[str]:
+    def rejected(self) -> dict[str, int]:
         """How many records were left out, by reason."""
-        return Counter(record["reason"] for record in self._rejected)
+        self._instances()
+        return dict(self._rejects.counts)
 
     def part_of(self, image_id: str) -> str | None:
         """The part of an added picture; None where it is not known yet. KeyError if it was not added."""
-        return self._images[image_id].part
-
-    def has_image(self, image_id: str) -> bool:
-        """Whether a picture of this name was added."""
-        return image_id in self._images
+        return self._images.found[image_id].part
 
     def has_part(self, part: str) -> bool:
         """Whether any picture is in `part`."""
-        return any(image.part == part for image in self._images.values())
-
-    def set_part(self, image_id: str, part: str) -> None:
-        """Put an added picture into `part`. KeyError if it was not added."""
-        self._images[image_id].part = part
+        return any(image.part == part for image in self._images.found.values())
 
     def leave_out_rare(self, least: int) -> None:
         """Reject the instances of facts that fewer than `least` pictures show."""
-        shown = Counter(fact for _, fact in {(image_id, fact) for image_id, fact, _, _ in self._instances})
-        rare = {fact for fact, number in shown.items() if number < least}
-        if rare:
-            for key in [key for key in self._instances if key[1] in rare]:
-                self.reject(self._instances.pop(key), "rare fact", f"{key[1]} is in {shown[key[1]]} pictures")
-            self._wordings = {fact: words for fact, words in self._wordings.items() if fact not in rare}
+        instances = self._instances()
+        _, facts = distinct_pairs(instances)
+        shown = np.bincount(facts, minlength=len(self._facts.facts))
+        rare = shown[instances.fact] < least
+        left_out = instances.take(rare)
+        for _, fact, source in left_out.rows():
+            self.reject(source, "rare fact", f"{self._facts.facts[fact]} is in {shown[fact]} pictures")
+        self._sorted = instances.take(~rare)
 
     def files_in_use(self) -> set[str]:
         """Names of the files of all pictures that have a fact, as they were added."""
-        return {self._images[image_id].file_name for image_id, _, _, _ in self._instances}
+        used = np.unique(self._instances().image).tolist()
+        return {self._images.found[self._images.names[number]].file_name for number in used}
 
-    def carve(self, part: str, share: float, seed: int, *, out_of: str | None) -> int:
+    def carve(self, part: str, share: float, seed: int, *, out_of: str | None) -> tuple[int, int]:
         """Move a random `share` of the pictures whose part is `out_of` (None: not given) into `part`.
 
         A fact keeps at least one of its pictures where it was: a picture that is the last one of a fact stays. Drawn
-        from the sorted names, so that the order of records does not matter. Returns how many were moved.
+        from the sorted names, so that the order of records does not matter. Returns how many were moved, and how
+        many were wanted.
         """
-        facts: dict[str, set[Fact]] = {}
-        for image_id, fact, _, _ in self._instances:
-            if self._images[image_id].part == out_of:
-                facts.setdefault(image_id, set()).add(fact)
-        left = Counter(fact for held in facts.values() for fact in held)
-        names = sorted(facts)
-        wanted = round(share * len(names))
-        moved = 0
-        for index in np.random.default_rng([seed, PARTS.index(part)]).permutation(len(names)).tolist():
-            held = facts[names[index]]
-            if moved < wanted and all(left[fact] > 1 for fact in held):
-                left.subtract(held)
-                self._images[names[index]].part = part
+        images, facts = distinct_pairs(self._instances())
+        movable = np.array([part_now == out_of for part_now in self._images.parts()], dtype=np.bool_)[images]
+        images, facts = images[movable], facts[movable]
+        left = np.bincount(facts, minlength=len(self._facts.facts))
+        starts = np.flatnonzero(np.diff(images, prepend=-1))  # pictures are sorted by name
+        ends = np.append(starts[1:], len(images))
+        wanted, moved = round(share * len(starts)), 0
+        for index in np.random.default_rng([seed, PARTS.index(part)]).permutation(len(starts)).tolist():
+            held = facts[starts[index] : ends[index]]
+            if moved < wanted and (left[held] > 1).all():
+                left[held] -= 1
+                self._images.found[self._images.names[images[starts[index]]]].part = part
                 moved += 1
-        return moved
+        return moved, wanted
 
     def assign(self, part: str) -> None:
         """Put every picture whose part is not given into `part`."""
-        for image in self._images.values():
+        for image in self._images.found.values():
             image.part = image.part or part
 
     def write(self, out: Path, *, fill: Callable[[Path], None] | None = None, overwrite: bool = False) -> Path:
@@ -183,22 +165,19 @@ class DatasetBuilder:
         Raises:
             UserError: no picture is labelled, or `out` holds something else and `overwrite` is false.
         """
-        if not self._instances:
+        instances = self._instances()
+        if not len(instances):
             raise UserError(self._nothing_valid())
         _check_is_ours(out)
         with scratch_folder(out) as folder:
-            tables = self._tables()
-            for name, table in tables.items():
-                pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
-            with (folder / "rejected.jsonl").open("w", encoding="utf-8", newline="\n") as handle:
-                for record in sorted(self._rejected, key=lambda r: (r["source"], r["reason"], r["detail"])):
-                    handle.write(to_json(record, indent=None) + "\n")
-            description = self._description(tables, folder)
+            written = write_tables(folder, self._images, self._facts, instances)
+            self._rejects.write(folder / "rejected.jsonl")
+            description = self._description(written, folder)
             write_json(folder / "dataset.json", description)
-            write_text(folder / "README.md", card(description, tables["facts"]))
+            write_text(folder / "README.md", card(description, written.facts))
             if out.exists():
                 same = _described(out, overwrite) == _described(folder)
-                if same and _is_whole(out, description, tables["images"] if fill is not None else None):
+                if same and _is_whole(out, description, written.images if fill is not None else None):
                     return out
                 if same and (out / "splits").is_dir():
                     shutil.copytree(out / "splits", folder / "splits")
@@ -212,55 +191,28 @@ class DatasetBuilder:
             put_in_place(folder, out)
         return out
 
+    def _instances(self) -> Instances:
+        """Return all instances, distinct and sorted; repetitions among them are rejected."""
+        if len(self._added) or self._sorted is None:
+            added = self._added.taken()
+            self._added = InstanceColumns()
+            found = added if self._sorted is None else joined(self._sorted, added)
+            found, repeats = found.sorted(self._images.ranks(), self._facts.ranks())
+            first = np.maximum.accumulate(np.where(repeats, 0, np.arange(len(found))))
+            rows = np.flatnonzero(repeats)
+            for again, kept in zip(found.take(rows).rows(), found.take(first[rows]).source.to_pylist(), strict=True):
+                image, fact, source = again
+                detail = f"{self._facts.facts[fact]} is already there for {self._images.names[image]} ({kept})"
+                self.reject(source, "duplicate", detail)
+            self._sorted = found.take(~repeats) if len(rows) else found
+        return self._sorted
+
     def _nothing_valid(self) -> str:
-        counts = ", ".join(f"{count} {reason}" for reason, count in self.rejected.most_common())
-        first = f"; the first: {self._rejected[0]['source']}: {self._rejected[0]['detail']}" if counts else ""
+        counts = ", ".join(f"{count} {reason}" for reason, count in self._rejects.counts.most_common())
+        first = "; the first: {}: {}".format(*self._rejects.first) if self._rejects.first else ""
         return f"{self.name} holds no labelled picture ({counts or 'no record at all'}){first}"
 
-    def _tables(self) -> dict[str, pa.Table]:
-        facts = sorted(self._wordings, key=lambda fact: fact.sort_key)
-        ids = {fact: index for index, fact in enumerate(facts)}
-        rows = sorted(
-            (image_id, ids[fact], subject_box or (), object_box or (), source)
-            for (image_id, fact, subject_box, object_box), source in self._instances.items()
-        )
-        images = sorted({row[0] for row in rows})  # a picture without any fact teaches nothing and cannot be judged
-        parts = {image_id: self._images[image_id].part for image_id in images}
-        return {
-            "images": _table(
-                "images",
-                [{"image_id": name, "split": parts[name], **vars(self._images[name])} for name in images],
-            ),
-            "facts": _table(
-                "facts",
-                [
-                    {
-                        "fact_id": index,
-                        "order": fact.order,
-                        **dict(zip(SLOTS, fact.slots, strict=True)),
-                        "wordings": sorted(self._wordings[fact]),
-                    }
-                    for index, fact in enumerate(facts)
-                ],
-            ),
-            "instances": _table(
-                "instances",
-                [
-                    {
-                        "image_id": image_id,
-                        "fact_id": fact_id,
-                        "split": parts[image_id],
-                        "subject_box": subject_box or None,
-                        "object_box": object_box or None,
-                        "box": enclosing_box(subject_box or None, object_box or None),
-                        "source": source,
-                    }
-                    for image_id, fact_id, subject_box, object_box, source in rows
-                ],
-            ),
-        }
-
-    def _description(self, tables: Mapping[str, pa.Table], folder: Path) -> dict[str, Any]:
+    def _description(self, written: Written, folder: Path) -> dict[str, Any]:
         return {
             "schema": SCHEMA,
             "name": self.name,
@@ -269,7 +221,8 @@ class DatasetBuilder:
             "source_files": self.sources,
             "options": dict(self.options),
             "boxes": "x1 y1 x2 y2, pixels, 0-based, half-open, picture as stored",
-            "counts": _counts(tables),
+            "counts": written.counts,
+            "source_pictures": {key: dict(counts) for key, counts in self.source_pictures.items()},
             "rejected": dict(sorted(self.rejected.items())),
             "notes": self.notes,
             "files": {
@@ -301,23 +254,3 @@ def _is_whole(out: Path, description: Mapping[str, Any], images: pa.Table | None
             return False
     names = [] if images is None else images["file_name"].to_pylist()
     return all((out / name).is_file() for name in names if not Path(name).is_absolute())
-
-
-def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
-    schema = TABLES[name]
-    return pa.Table.from_pydict({field: [row.get(field) for row in rows] for field in schema.names}, schema=schema)
-
-
-def _counts(tables: Mapping[str, pa.Table]) -> dict[str, Any]:
-    images, facts, instances = (tables[name] for name in ("images", "facts", "instances"))
-
-    def by_part(table: pa.Table) -> dict[str, int]:
-        found = Counter(table["split"].to_pylist())
-        return {part: found[part] for part in PARTS}
-
-    orders = Counter(facts["order"].to_pylist())
-    return {
-        "images": by_part(images),
-        "instances": by_part(instances),
-        "facts": {str(order): orders[order] for order in ORDERS},
-    }

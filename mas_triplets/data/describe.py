@@ -20,7 +20,10 @@ def describe_dataset(dataset: PreparedDataset) -> Tables:
     orders = np.array([fact.order for fact in dataset.facts])
     common = np.argsort(-per_fact.sum(0), kind="stable")[:10]
     tables: Tables = {
-        f"{dataset.name}: records": [{"what": what, **counts[what]} for what in ("images", "instances")],
+        f"{dataset.name}: records": [
+            *_source_pictures(dataset.description.get("source_pictures")),
+            *({"what": what, **counts[what], "all": sum(counts[what].values())} for what in ("images", "instances")),
+        ],
         "facts": [
             {
                 "order": order,
@@ -44,3 +47,15 @@ def describe_dataset(dataset: PreparedDataset) -> Tables:
     for path in sorted((dataset.folder / "splits").glob("*.json")):
         tables[f"split {path.stem}"] = split_summary(dataset, read_split(dataset, path.stem))
     return tables
+
+
+def _source_pictures(counts: Any) -> list[dict[str, Any]]:
+    """Rows for the pictures that the source has, with and without facts, and that its authors published."""
+    rows = []
+    for key in ("published", "read"):
+        given = counts.get(key) if isinstance(counts, dict) else None
+        if isinstance(given, dict):
+            known = {part: given.get(part) for part in PARTS}
+            whole = sum(given[part] for part in PARTS if part in given)
+            rows.append({"what": f"pictures {key}", **known, "all": given.get("all", whole)})
+    return rows

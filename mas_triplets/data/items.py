@@ -89,5 +89,5 @@ def items_of(dataset: PreparedDataset, region: Region) -> Items:
         of_instance = of_instance.reshape(-1)
         image = found[:, 0].astype(np.int64)
         box = np.where(found[:, 1:] < 0, np.nan, found[:, 1:]).astype(np.float32)
-    pairs = np.unique(np.stack([of_instance, dataset.instance_fact]), axis=1)
-    return Items(image, box, dataset.image_part[image], pairs[0], pairs[1])
+    pairs = np.unique(of_instance * len(dataset.facts) + dataset.instance_fact)
+    return Items(image, box, dataset.image_part[image], *np.divmod(pairs, len(dataset.facts)))

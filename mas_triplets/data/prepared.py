@@ -113,10 +113,10 @@ class PreparedDataset:
 
     def fact_counts(self) -> IntArray:
         """(parts, facts) number of pictures labelled with each fact in each part."""
-        pairs = np.unique(np.stack([self.instance_fact, self.instance_image]), axis=1)
-        counts = np.zeros((len(PARTS), len(self.facts)), dtype=np.int64)
-        np.add.at(counts, (self.image_part[pairs[1]], pairs[0]), 1)
-        return counts
+        pairs = np.unique(self.instance_fact * len(self.images) + self.instance_image)
+        fact, image = np.divmod(pairs, len(self.images))
+        cells = np.bincount(self.image_part[image] * len(self.facts) + fact, minlength=len(PARTS) * len(self.facts))
+        return cells.reshape(len(PARTS), len(self.facts))
 
 
 def _check_description(description: dict[str, Any], path: Path) -> None:

@@ -1,0 +1,96 @@
+"""Which pictures of a source are used: names that come twice, files that cannot be read, one picture in two parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from data_prep.pictures import Found
+from data_prep.records import Picture, Rejected
+from mas_triplets.data.format import PARTS
+from mas_triplets.facts import is_unicode
+
+LARGEST = 1 << 31  # pixels along a side: the tables hold 32 bits
+
+
+def collect(records: Iterable[Picture | Rejected]) -> tuple[dict[str, Picture], list[Rejected]]:
+    """Return the pictures by name, each once, and the records that give none.
+
+    Of a name that comes twice, the record in the part where models are judged stays: test before val before train.
+    """
+    pictures: dict[str, Picture] = {}
+    rejected: list[Rejected] = []
+    for picture in records:
+        if isinstance(picture, Rejected):
+            rejected.append(picture)
+        elif problem := _problem(picture):
+            rejected.append(Rejected(picture.source, *problem))
+        elif picture.image_id in pictures:
+            both = sorted((pictures[picture.image_id], picture), key=_rank)  # the first stays among equals
+            pictures[picture.image_id] = both[0]
+            reason = "duplicate" if both[0].part == both[1].part else "conflicting part"
+            detail = f"{picture.image_id} is in {both[0].part} already, with its facts"
+            rejected.append(Rejected(both[1].source, reason, detail))
+        else:
+            pictures[picture.image_id] = picture
+    return pictures, rejected
+
+
+@dataclass
+class Used:
+    """What becomes of each picture.
+
+    Attributes:
+        refused: reason and detail of those that cannot be used; their labels are left out too.
+        same_as: name of a picture -> of the one it is the same as, which gets its labels.
+    """
+
+    refused: dict[str, tuple[str, str]] = field(default_factory=dict)
+    same_as: dict[str, str] = field(default_factory=dict)
+
+
+def decide(pictures: Mapping[str, Picture], found: Mapping[str, Found]) -> Used:
+    """Return what becomes of each picture, given what was seen in its file.
+
+    Two that are the same picture, by their origin or by their bytes, are one in the end, whatever they are called: so
+    no picture is in two parts, not even when a part is drawn from another later. In one part they share their labels;
+    in two parts the one where models are judged stays, and the labels of the other are left out.
+    """
+    used = Used()
+    holder: dict[str, str] = {}
+    for image_id in sorted(pictures, key=lambda key: (_rank(pictures[key]), key)):
+        picture, seen = pictures[image_id], found[image_id]
+        if seen.problem is not None:
+            used.refused[image_id] = seen.problem
+            continue
+        if seen.size and picture.size and seen.size != picture.size and seen.size == picture.size[::-1]:
+            detail = f"the file is {seen.size[0]} x {seen.size[1]}, its boxes are for the picture turned on its side"
+            used.refused[image_id] = ("size mismatch", detail)
+            continue
+        keys = [key for key in (picture.origin, seen.sha256) if key]
+        other = next((holder[key] for key in keys if key in holder), None)
+        if other is None:
+            holder.update(dict.fromkeys(keys, image_id))
+        elif picture.part not in (None, pictures[other].part):
+            detail = f"the same picture is {other} in {pictures[other].part}, where it is kept"
+            used.refused[image_id] = ("conflicting part", detail)
+        elif (seen.size or picture.size) != (found[other].size or pictures[other].size):
+            used.refused[image_id] = ("duplicate", f"the same picture is {other}, in another size")
+        else:
+            used.same_as[image_id] = other
+    return used
+
+
+def _problem(picture: Picture) -> tuple[str, str] | None:
+    if not all(map(is_unicode, filter(None, (picture.image_id, picture.file, picture.origin, picture.url)))):
+        return "malformed record", "its name or address is not valid Unicode text"
+    if picture.size is not None and not all(0 < side < LARGEST for side in picture.size):
+        return "malformed record", f"a picture of {picture.size[0]:.6g} x {picture.size[1]:.6g}"
+    if picture.part is not None and picture.part not in PARTS:
+        return "unknown part", f"{picture.part!r} is not one of {', '.join(PARTS)}"
+    return None
+
+
+def _rank(picture: Picture) -> int:
+    """Where a picture is kept: rather where models are judged than where they learn, last where nothing is said."""
+    return len(PARTS) - PARTS.index(picture.part) if picture.part else len(PARTS) + 1
