@@ -177,8 +177,8 @@ class HicoReader:
 def _first_pixel(records: list[Any]) -> int:
     """Return how a list numbers the first pixel of a side: 0 if any of its boxes begins there, else 1.
 
-    The .mat counts from 1 and has hundreds of boxes that begin there. So does test_hico.json; trainval_hico.json as it is
-    handed on has the same boxes less 1 (its first person is 207 32 426 299, in the .mat 208 33 427 300).
+    The .mat counts from 1 and has hundreds of boxes that begin there. So does test_hico.json; trainval_hico.json as it
+    is handed on has the same boxes less 1 (its first person is 207 32 426 299, in the .mat 208 33 427 300).
     """
     for record in records:
         things = record.get("annotations") if isinstance(record, dict) else None

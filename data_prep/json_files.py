@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
+import zipfile
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import IO, Any, TypeVar, overload
 
 from mas_triplets.errors import UserError
 
@@ -52,13 +56,15 @@ def load(path: Path, kind: type[T], what: str) -> T:
 def stream(path: Path, what: str) -> Iterator[Any]:
     """Yield the entries of a JSON list one at a time, so that a file of any length takes little memory.
 
+    A .zip with one file is read as that file.
+
     Raises:
         UserError: it is absent, unreadable, not JSON, no list, or one entry alone has more than 64 Mi characters.
     """
     remedy = f"it should be {what}"
     decoder, done = json.JSONDecoder(), 0  # how many entries were read
     try:
-        with path.open(encoding="utf-8-sig") as handle:
+        with _text_of(path) as handle:
             text = handle.read(_PIECE).lstrip()
             if not text.startswith("["):
                 raise UserError(f"{path} is not a JSON list: {remedy}")
@@ -88,10 +94,27 @@ def stream(path: Path, what: str) -> Iterator[Any]:
         raise UserError(f"{path} does not exist: {remedy}") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): {remedy}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise UserError(f"{path} is damaged ({error}): get it anew") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is not UTF-8 text (about entry {done}): {remedy}") from None
     except (RecursionError, ValueError) as error:  # nested too deeply, or a whole number of too many digits
         raise UserError(f"{path} is not valid JSON (entry {done}: {error}): {remedy}") from None
+
+
+@contextmanager
+def _text_of(path: Path) -> Iterator[IO[str]]:
+    """Open a text file, or the only file of a .zip without unpacking it: Visual Genome's are 700 MB a file."""
+    if path.suffix.lower() != ".zip":
+        with path.open(encoding="utf-8-sig") as text:
+            yield text
+        return
+    with zipfile.ZipFile(path) as archive:
+        members = [info for info in archive.infolist() if not info.is_dir() and "__MACOSX" not in info.filename]
+        if len(members) != 1:
+            raise UserError(f"{path} holds {len(members)} files, not one: unpack the one that is wanted beside it")
+        with archive.open(members[0]) as content, io.TextIOWrapper(content, encoding="utf-8-sig") as text:
+            yield text
 
 
 def names(path: Path, what: str) -> list[str]:

@@ -24,11 +24,11 @@ from mas_triplets.errors import UserError
 from mas_triplets.facts import WILD_CARD, Fact, normalise_text
 from mas_triplets.progress import SILENT, Silent
 
-PARTS = ("train", "test")
+PARTS = ("train", "val", "test")
 Words = tuple[str, str | None, str | None]
 _COLUMNS = ("image_links", "SPO", "id", "w_s", "w_p", "w_o")
 _FACT_COLUMNS = ("id", "S", "P", "O")
-_FILE = re.compile(r"B([1-9]\d*)_(train|test)\.csv")
+_FILE = re.compile(r"B([1-9]\d*)_(train|val|test)\.csv")
 _FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 _PATTERNS = {(True, False, False): 1, (True, True, False): 2, (True, True, True): 3}
 _FIELDS = "the row has not as many fields as the header"
@@ -37,6 +37,8 @@ _ABSENT = ("", WILD_CARD, "nan", "none")
 
 class LllReader:
     """Reads B{k}_train.csv and B{k}_test.csv of every task k, with B{k}_facts.csv beside them where it is there.
+
+    B{k}_val.csv, which `mas-triplets export --format lll` writes, is read too; the original splits have none.
 
     Attributes:
         tasks: the words of all facts of each task, by the task's name ("B1"); complete once `labels` has ended.
@@ -65,7 +67,7 @@ class LllReader:
         self._facts = {task: file for task in self.tasks if (file := path / f"{task}_facts.csv").exists()}
         self.files = [*(file for listed in self._listed.values() for file in listed.values()), *self._facts.values()]
         self._part_of: dict[str, str] = {}
-        wanted = [f"B{number}_{part}.csv" for number in range(1, len(numbers) + 1) for part in PARTS]
+        wanted = [f"B{number}_{part}.csv" for number in range(1, len(numbers) + 1) for part in ("train", "test")]
         absent = [name for name in wanted if name not in names]
         self.about = About(
             licence="none stated: research use",
@@ -78,7 +80,7 @@ class LllReader:
         )
 
     def pictures(self) -> Iterator[Picture | Rejected]:
-        """Yield each picture once, however many rows name it; one that is in both parts is a test picture."""
+        """Yield each picture once, however many rows name it; one that is in several parts stays in the last."""
         tests_first = [(part, listed) for part in reversed(PARTS) for listed in self._listed.values() if part in listed]
         for part, listed in tests_first:
             for line, row in _rows(listed[part], _COLUMNS):
@@ -112,7 +114,8 @@ class LllReader:
         if words is None:
             return Rejected(source, "empty text", f"a slot that w_s, w_p, w_o ask for is empty: {row['SPO']!r}")
         if self._part_of[image_id] != part:
-            return Rejected(source, "conflicting part", f"{image_id} is in test too, where it is kept")
+            detail = f"{image_id} is in {self._part_of[image_id]} too, where it is kept"
+            return Rejected(source, "conflicting part", detail)
         self.tasks[task].add(words)
         return Label(image_id, words, source)
 

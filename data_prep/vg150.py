@@ -27,6 +27,7 @@ from data_prep.vg_images import WHAT, image_number, picture_of
 from mas_triplets.data.boxes import Box
 from mas_triplets.errors import UserError
 
+PICTURES = 108_073
 VALIDATION = 5000
 UNUSABLE = ("1592", "1722", "4616", "4617")
 WORDS = {"idx_to_label": 150, "idx_to_predicate": 50}
@@ -57,7 +58,7 @@ class Vg150Reader:
         self._h5 = _first_of(path, _WITH_ATTRIBUTES[0], _PLAIN[0])
         beside = _WITH_ATTRIBUTES[1] if self._h5.name == _WITH_ATTRIBUTES[0] else _PLAIN[1]
         self._dicts = _first_of(path, beside, _WITH_ATTRIBUTES[1], _PLAIN[1])
-        self._images = path / "image_data.json"
+        self._images = _first_of(path, "image_data.json.zip", "image_data.json")
         self.files = [self._h5, self._dicts, self._images]
         self._read_tables()
         info = load(self._dicts, dict, _DICTS)
@@ -69,8 +70,7 @@ class Vg150Reader:
             licence="annotations: CC BY 4.0; pictures: YFCC100M and COCO, their owners'",
             citation="Xu, Zhu, Choy, Fei-Fei: Scene Graph Generation by Iterative Message Passing. CVPR 2017",
             notes=tuple(self._notes()),
-            # its script makes the first 70 % of 108,073 rows train; val is taken from them
-            published={"train": 70_651, "val": 5_000, "test": 32_422},
+            published={"all": PICTURES},
         )
 
     def _read_tables(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from mas_triplets.data.boxes import Box
 from mas_triplets.errors import UserError
 from mas_triplets.facts import is_unicode, normalise_text
 
+PICTURES = 108_077
+LARGEST = 1 << 31
 _KINDS = ("relationships", "attributes", "objects")
 _EDGES = re.compile(r"^[\s.,;:!?'\"`]+|[\s.,;:!?'\"`]+$")
 
@@ -27,8 +30,8 @@ _EDGES = re.compile(r"^[\s.,;:!?'\"`]+|[\s.,;:!?'\"`]+$")
 class VisualGenomeReader:
     """Reads image_data.json and whichever of relationships.json, attributes.json and objects.json are there.
 
-    Names with a version (objects_v1_2.json) are taken where the plain one is absent, the newest first;
-    object_alias.txt and relationship_alias.txt are followed if they are there.
+    Each may still be packed (objects.json.zip). Names with a version (objects_v1_2.json) are taken where the plain one
+    is absent, the newest first; object_alias.txt and relationship_alias.txt are followed if they are there.
 
     Args:
         path: their folder.
@@ -43,13 +46,16 @@ class VisualGenomeReader:
         found = {kind: _newest(path, kind) for kind in ("image_data", *_KINDS)}
         self._images = found.pop("image_data")
         if self._images is None:
-            raise UserError(f"{path} lacks image_data.json of Visual Genome: unpack image_data.json.zip into it")
+            raise UserError(f"{path} lacks image_data.json of Visual Genome, or image_data.json.zip: put it there")
         self._given = {kind: file for kind, file in found.items() if file is not None}
         if not self._given:
             raise UserError(f"{path} holds none of relationships.json, attributes.json, objects.json of Visual Genome")
         lists = {name: path / f"{name}_alias.txt" for name in ("object", "relationship")}
         lists = {name: file for name, file in lists.items() if file.is_file()}
-        self._aliases = {name: read_aliases(file) for name, file in lists.items()}
+        aliases = {name: read_aliases(file) for name, file in lists.items()}
+        cached = lru_cache(maxsize=1 << 16)  # the same words come again and again
+        self._called = cached(partial(_word, aliases.get("object", {})))
+        self._predicate = cached(partial(_word, aliases.get("relationship", {})))
         self.files = [self._images, *self._given.values(), *lists.values()]
         absent = [f"{kind}.json" for kind in _KINDS if kind not in self._given]
         self.about = About(
@@ -60,6 +66,8 @@ class VisualGenomeReader:
                 "The source has no parts: they are drawn by seed.",
                 *(f"{name} is not there: its facts are not either." for name in absent),
             ),
+            published={"all": PICTURES},
+            passes=len(self._given),
         )
 
     def pictures(self) -> Iterator[Picture | Rejected]:
@@ -108,8 +116,7 @@ class VisualGenomeReader:
 
     def _relationship(self, image: str, relation: Any, source: str) -> Iterator[Label | Rejected]:
         subject, thing = field(relation, "subject", dict), field(relation, "object", dict)
-        word = self._alias("relationship", field(relation, "predicate", str))
-        words = (self._name(subject), word, self._name(thing))
+        words = (self._name(subject), self._predicate(field(relation, "predicate", str)), self._name(thing))
         yield Label(image, words, source, _box(subject), _box(thing))
 
     def _name(self, thing: Any) -> str:
@@ -118,12 +125,12 @@ class VisualGenomeReader:
         name = names[0] if isinstance(names, list) and names else field(thing, "name", str)
         if not isinstance(name, str):
             raise MalformedError(f"the name {name!r} is not text")
-        return self._alias("object", name)
+        return self._called(name)
 
-    def _alias(self, kind: str, word: str) -> str:
-        aliases: Mapping[str, str] = self._aliases.get(kind, {})
-        cleaned = _clean(word)
-        return aliases.get(normalise_text(cleaned), cleaned) if aliases and is_unicode(cleaned) else cleaned
+
+def _word(aliases: Mapping[str, str], word: str) -> str:
+    cleaned = _clean(word)
+    return aliases.get(normalise_text(cleaned), cleaned) if aliases and is_unicode(cleaned) else cleaned
 
 
 def _clean(word: str) -> str:
@@ -132,16 +139,21 @@ def _clean(word: str) -> str:
 
 
 def _box(thing: dict[str, Any]) -> Box:
-    x, y = number(thing.get("x"), "x"), number(thing.get("y"), "y")
-    return (x, y, x + number(thing.get("w"), "w"), y + number(thing.get("h"), "h"))
+    x, y, w, h = thing.get("x"), thing.get("y"), thing.get("w"), thing.get("h")
+    if not type(x) is type(y) is type(w) is type(h) is int or max(x, y, w, h) > LARGEST or min(x, y, w, h) < -LARGEST:
+        x, y, w, h = number(x, "x"), number(y, "y"), number(w, "w"), number(h, "h")
+    return (x, y, x + w, y + h)
 
 
 def _newest(path: Path, kind: str) -> Path | None:
-    versions = sorted(
-        file for file in path.glob(f"{kind}_v*.json") if re.fullmatch(rf"{kind}_v\d+_\d+\.json", file.name)
-    )
-    plain = path / f"{kind}.json"
-    return plain if plain.exists() else versions[-1] if versions else None
+    pattern = re.compile(rf"{kind}(?:_v(\d+)_(\d+))?\.json(\.zip)?")
+    found = {file: match for file in path.glob(f"{kind}*.json*") if (match := pattern.fullmatch(file.name))}
+
+    def preference(file: Path) -> tuple[float, float, bool]:
+        major, minor = (float("inf") if part is None else float(part) for part in found[file].groups()[:2])
+        return major, minor, not found[file][3]
+
+    return max(found, key=preference, default=None)
 
 
 prepare = source_command(

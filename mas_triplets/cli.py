@@ -146,6 +146,34 @@ def describe(
         print_table(title, rows)
 
 
+@app.command()
+def export(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A prepared data set.")],
+    form: Annotated[str, typer.Option("--format", help="table, lll or coco-rel.")],
+    out: Annotated[Path, typer.Option(help="What to write: a .csv or .jsonl file for table, else a folder.")],
+    split: Annotated[str | None, typer.Option(metavar="NAME", help="For lll: the split of the tasks.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another export there.")] = False,
+    as_json: _Json = False,
+) -> None:
+    """Write a prepared data set for other programs: a list, LLL's CSV files, or COCO with relations."""
+    from mas_triplets.console import print_json, print_table
+    from mas_triplets.data.export import export as export_dataset
+    from mas_triplets.data.prepared import PreparedDataset
+    from mas_triplets.progress import Progress
+
+    dataset = PreparedDataset.open(data)
+    with Progress() as progress:
+        done = export_dataset(dataset, form, out, split=split, overwrite=overwrite, progress=progress)
+    if as_json:
+        print_json(done.to_dict())
+        return
+    print_table(f"{done.path}: {form} of {dataset.name}", done.rows)
+    for note in done.notes:
+        print(note)
+    if done.read_back is not None:
+        print(f"Read it back with: {done.read_back}")
+
+
 @app.command(cls=_Settings)
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML configuration, such as those in configs/.")],

@@ -206,7 +206,7 @@ def test_val_is_the_first_5000_train_pictures_with_boxes_and_relations(tmp_path:
     assert parts[:3] == ["test", "train", "train"]
     assert set(parts[3:5_003]) == {"val"}
     assert parts[5_003:] == ["train"] * 3
-    assert reader.about.published == {"train": 70_651, "val": 5_000, "test": 108_073 - 75_651}
+    assert reader.about.published == {"all": 108_077 - 4}
 
 
 def test_boxes_are_scaled_by_the_file_where_image_data_is_wrong(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_the_file_without_attributes(tmp_path: Path) -> None:
     notes = " ".join(dataset.description["notes"])
     assert "VG-SGG.h5 has no attributes" in notes
     assert "idx_to_label of VG-SGG-dicts.json has 3 words, where the authors published 150." in notes
-    assert "2 pictures in test, where the authors published 32,422." in notes
+    assert " pictures, where the authors published 108,073." in notes
 
 
 def test_the_file_with_attributes_is_preferred_and_told(tmp_path: Path) -> None:
