@@ -10,6 +10,7 @@ import tarfile
 import zipfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -31,7 +32,8 @@ def packed(folder: Path, name: str, top: str = "") -> Path:
             for file in files:
                 archive.write(file, top + file.relative_to(folder).as_posix())
     else:
-        with tarfile.open(target, f"w:{name.rpartition('.')[2].replace('tgz', 'gz')}") as archive:
+        mode: Any = f"w:{name.rpartition('.')[2].replace('tgz', 'gz')}"
+        with tarfile.open(target, mode) as archive:
             for file in files:
                 archive.add(file, top + file.relative_to(folder).as_posix())
     return target
