@@ -57,7 +57,8 @@ def decide(pictures: Mapping[str, Picture], found: Mapping[str, Found]) -> Used:
     in two parts the one where models are judged stays, and the labels of the other are left out.
     """
     used = Used()
-    holder: dict[str, str] = {}
+    kept: dict[str, str] = {}
+    group = _groups({name: (picture.origin, found[name].sha256) for name, picture in pictures.items()})
     for image_id in sorted(pictures, key=lambda key: (_rank(pictures[key]), key)):
         picture, seen = pictures[image_id], found[image_id]
         if seen.problem is not None:
@@ -67,11 +68,10 @@ def decide(pictures: Mapping[str, Picture], found: Mapping[str, Found]) -> Used:
             detail = f"the file is {seen.size[0]} x {seen.size[1]}, its boxes are for the picture turned on its side"
             used.refused[image_id] = ("size mismatch", detail)
             continue
-        keys = [key for key in (picture.origin, seen.sha256) if key]
-        other = next((holder[key] for key in keys if key in holder), None)
-        if other is None:
-            holder.update(dict.fromkeys(keys, image_id))
-        elif picture.part not in (None, pictures[other].part):
+        other = kept.setdefault(group[image_id], image_id)
+        if other == image_id:
+            continue
+        if picture.part not in (None, pictures[other].part):
             detail = f"the same picture is {other} in {pictures[other].part}, where it is kept"
             used.refused[image_id] = ("conflicting part", detail)
         elif (seen.size or picture.size) != (found[other].size or pictures[other].size):
@@ -79,6 +79,23 @@ def decide(pictures: Mapping[str, Picture], found: Mapping[str, Found]) -> Used:
         else:
             used.same_as[image_id] = other
     return used
+
+
+def _groups(keys: Mapping[str, tuple[str | None, ...]]) -> dict[str, str]:
+    """Return a name for the group of each picture: those that share a key, directly or over others, are in one."""
+    leader = {name: name for name in keys}
+
+    def last(name: str) -> str:
+        while leader[name] != name:
+            leader[name] = leader[leader[name]]
+            name = leader[name]
+        return name
+
+    holder: dict[str, str] = {}
+    for name, its_keys in keys.items():
+        for key in filter(None, its_keys):
+            leader[last(name)] = last(holder.setdefault(key, name))
+    return {name: last(name) for name in keys}
 
 
 def _problem(picture: Picture) -> tuple[str, str] | None:

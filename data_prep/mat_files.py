@@ -14,6 +14,7 @@ from scipy.io import loadmat
 from mas_triplets.errors import UserError
 
 _NOT_READ = 3
+_SECONDS = 1200  # anno_bbox.mat of HICO-DET takes a minute or two
 
 
 def load_variable(path: Path, name: str, what: str) -> Any:
@@ -34,7 +35,10 @@ def load_variable(path: Path, name: str, what: str) -> Any:
     if not path.is_file():
         raise UserError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}: {remedy}")
     command = [sys.executable, "-P", "-m", "data_prep.mat_files", str(path.absolute()), name]
-    done = subprocess.run(command, capture_output=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, timeout=_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise UserError(f"{path} is not read after {_SECONDS} seconds: it is damaged, get it anew; {remedy}") from None
     if done.returncode == 0:
         return json.loads(done.stdout)
     if done.returncode == _NOT_READ:

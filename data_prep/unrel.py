@@ -1,8 +1,9 @@
 """UnRel (Peyre et al., ICCV 2017): unusual relations, such as a dog riding a bike, in 1,071 pictures for test alone.
 
 annotations.mat holds a cell of structs {filename, im_id, relationships, objects}: relationships is a cell of structs
-{sub, obj, sub_box, obj_box, rels}, where rels is a cell of one predicate or more; objects is a cell of structs
-{category, box}. Boxes are [xmin, ymin, xmax, ymax], 1-based and inclusive, as the authors' own code measures them.
+{sub, obj, sub_box, obj_box, rels}, where rels (or predicates) is a cell of one predicate or more; objects, if there, is
+a cell of structs {category, box}. Boxes are [xmin, ymin, xmax, ymax], 1-based and inclusive, as the authors' own code
+measures them.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ class UnrelReader:
             except MalformedError:
                 continue  # told with the pictures
             for key, read in (("objects", _object), ("relationships", _relation)):
+                if key == "objects" and key not in record:
+                    continue  # the things of the relationships are told with them
                 try:
                     given = listed(field(record, key, (list, dict)))
                 except MalformedError as error:
@@ -106,15 +109,16 @@ def _object(image_id: str, record: Any, where: str, seen: set[tuple[str, Box]]) 
 def _relation(image_id: str, record: Any, where: str, seen: set[tuple[str, Box]]) -> Iterator[Label | Rejected]:
     """Yield a fact for each predicate of a pair, and those of its two things that `objects` does not have."""
     subject, other = ((field(record, key, str), _box(record, f"{key}_box")) for key in ("sub", "obj"))
-    given = field(record, "rels", (list, str))
+    key = "rels" if "rels" in record else "predicates"  # both names are told of in public readers
+    given = field(record, key, (list, str))
     predicates = given if isinstance(given, list) else [given]  # one alone comes as itself
     if not predicates:
-        raise MalformedError("'rels' holds no predicate")
+        raise MalformedError(f"'{key}' holds no predicate")
     for place, predicate in enumerate(predicates):
         if isinstance(predicate, str):
-            yield Label(image_id, (subject[0], predicate, other[0]), f"{where}/rels/{place}", subject[1], other[1])
+            yield Label(image_id, (subject[0], predicate, other[0]), f"{where}/{key}/{place}", subject[1], other[1])
         else:
-            yield Rejected(f"{where}/rels/{place}", "malformed record", "the predicate is not text")
+            yield Rejected(f"{where}/{key}/{place}", "malformed record", "the predicate is not text")
     yield from _once(image_id, subject, f"{where}/sub", seen)
     yield from _once(image_id, other, f"{where}/obj", seen)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -34,6 +35,7 @@ _REMEDIES = {
 
 def run(app: typer.Typer) -> NoReturn:
     """Run a command line: exit code 0 done, 2 wrong use or bad input with one sentence, 1 a bug with its traceback."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end, it cleans up as after Ctrl-C
     try:
         code = _code(app)
     except UserError as error:

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
-from source_checks import JSON_PIECES, damage, rejected, rows
+from source_checks import JSON_PIECES, damage, fork_processes_of, rejected, rows
 
 from data_prep import h5_files, vg150
 from data_prep.assemble import Options, assemble
@@ -434,14 +434,13 @@ def test_damaged_json_ends_in_a_data_set_or_a_sentence(tmp_path: Path, monkeypat
 
 
 def test_a_damaged_h5_ends_in_a_data_set_or_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few, since each starts a process; what may come out of it is damaged in the next test."""
     monkeypatch.setattr(h5_files, "_SECONDS", 30)
+    fork_processes_of(h5_files, monkeypatch, tmp_path)
     folder = write(tmp_path / "vg")
     endings = damage(
         [folder / "VG-SGG-with-attri.h5"],
         lambda trial: prepared(folder, tmp_path / "outs" / str(trial)),
         pieces=H5_PIECES,
-        trials=15,
     )
     assert endings["sentence"] > 0
 
