@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sys
+import zipfile
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -55,8 +57,29 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         part = ("train", "train", "test", "val")[number // 8]
         rows += [f"{name},{','.join(FACTS[k % 8])},{part}" for k in (number, number + 1)]
     (tmp_path / "photos" / "facts.csv").write_text("\n".join(rows) + "\n")
+    download_vrd(tmp_path / "downloads", folder)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def download_vrd(folder: Path, photographs: Path) -> None:
+    """Write what a person would have downloaded: the annotations in one archive, the pictures in another."""
+    folder.mkdir()
+    names = {"objects": ["person", "horse", "bike", "street"], "predicates": ["ride", "on", "next to", "above"]}
+    content: dict[str, dict[str, list[dict[str, object]]]] = {"train": {}, "test": {}}
+    for number, photograph in enumerate(sorted(photographs.iterdir())):
+        subject = {"category": number % 4, "bbox": [1, 20, 1, 20]}
+        thing = {"category": (number + 1) % 4, "bbox": [10, 40, 10, 60]}
+        relation = {"predicate": number % 4, "subject": subject, "object": thing}
+        content["test" if number % 8 > 5 else "train"][photograph.name] = [relation]
+    with zipfile.ZipFile(folder / "json_dataset.zip", "w") as archive:
+        for name, words in names.items():
+            archive.writestr(f"json_dataset/{name}.json", json.dumps(words))
+        for part, pictures in content.items():
+            archive.writestr(f"json_dataset/annotations_{part}.json", json.dumps(pictures))
+    with zipfile.ZipFile(folder / "sg_dataset.zip", "w") as archive:
+        for photograph in photographs.iterdir():
+            archive.write(photograph, f"sg_dataset/sg_images/{photograph.name}")
 
 
 def type_in(line: str) -> str:
@@ -77,6 +100,7 @@ def test_every_command_works_as_written(home: Path, monkeypatch: pytest.MonkeyPa
     for line in ours:
         assert type_in(line), line
     assert (home / "found.png").is_file()
+    assert (home / "vrd.png").is_file()
     assert (home / "runs" / "demo" / "report.html").is_file()
     assert (home / "runs" / "compare.html").is_file()
     for block in blocks("python"):
