@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from struct import Struct
 
 from data_prep.account import account
 from data_prep.identity import LARGEST, collect, decide
@@ -18,6 +19,8 @@ from mas_triplets.data.format import ORDERS, PARTS
 from mas_triplets.errors import UserError
 from mas_triplets.facts import Fact, is_unicode
 from mas_triplets.progress import SILENT, Silent
+
+_SINGLE = Struct("4f")
 
 
 @dataclass(frozen=True)
@@ -202,8 +205,12 @@ def _fact(words: tuple[str, str | None, str | None]) -> Fact | tuple[str, str]:
 
 
 def _clipped(box: Box, size: tuple[int, int] | None) -> Box | None:
-    """Clip to the picture, or, where its size is not known, at zero."""
-    return clip_box(box, *(size or (LARGEST, LARGEST)))
+    """Clip to the picture, or, where its size is not known, at zero; round as the tables do; None without an area."""
+    clipped = clip_box(box, *(size or (LARGEST, LARGEST)))
+    if clipped is None:
+        return None
+    x1, y1, x2, y2 = _SINGLE.unpack(_SINGLE.pack(*clipped))
+    return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
 
 
 def _divide(builder: DatasetBuilder, options: Options) -> Iterator[str]:

@@ -102,7 +102,7 @@ def _problem(picture: Picture) -> tuple[str, str] | None:
     if not all(map(is_unicode, filter(None, (picture.image_id, picture.file, picture.origin, picture.url)))):
         return "malformed record", "its name or address is not valid Unicode text"
     if picture.size is not None and not all(0 < side < LARGEST for side in picture.size):
-        return "malformed record", f"a picture of {picture.size[0]:.6g} x {picture.size[1]:.6g}"
+        return "malformed record", f"its width and height are not from 1 to {LARGEST - 1:,}"
     if picture.part is not None and picture.part not in PARTS:
         return "unknown part", f"{picture.part!r} is not one of {', '.join(PARTS)}"
     return None

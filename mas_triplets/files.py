@@ -82,6 +82,11 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def storable(text: str) -> str:
+    """Return `text` with what UTF-8 cannot hold, a lone surrogate, spelt out."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 def to_json(value: Any, *, indent: int | None = 2) -> str:
     """Return `value` as JSON in one canonical form (UTF-8 as it is, no NaN, keys in the order given)."""
     return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)

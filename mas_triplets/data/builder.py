@@ -210,6 +210,7 @@ class DatasetBuilder:
     def _nothing_valid(self) -> str:
         counts = ", ".join(f"{count} {reason}" for reason, count in self._rejects.counts.most_common())
         first = "; the first: {}: {}".format(*self._rejects.first) if self._rejects.first else ""
+        first = " ".join(first.split())  # a source may have lines in its words
         return f"{self.name} holds no labelled picture ({counts or 'no record at all'}){first}"
 
     def _description(self, written: Written, folder: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mas_triplets.data.boxes import Box
+from mas_triplets.files import storable
 
 Numbers = npt.NDArray[np.integer[Any]]
 
@@ -96,7 +97,7 @@ class InstanceColumns:
         self._fact.append(fact)
         self._boxes.extend(subject_box or _ABSENT)
         self._boxes.extend(object_box or _ABSENT)
-        self._waiting.append(source)
+        self._waiting.append(storable(source))
         if len(self._waiting) == _CHUNK:
             self._to_arrow()
 

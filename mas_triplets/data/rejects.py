@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from mas_triplets.data.format import REASONS
-from mas_triplets.files import to_json
+from mas_triplets.files import storable, to_json
 
 _KEYS = ("source", "reason", "detail")
 _SCHEMA = pa.schema([(key, pa.string()) for key in _KEYS])
@@ -36,7 +36,7 @@ class Rejects:
             raise ValueError(f"{reason!r} is not one of the reasons of the format")
         self.counts[reason] += 1
         self.first = self.first or (source, detail)
-        self._waiting.append((_storable(source), reason, _storable(detail)))
+        self._waiting.append((storable(source), reason, storable(detail)))
         if len(self._waiting) == _CHUNK:
             self._to_arrow()
 
@@ -54,8 +54,3 @@ class Rejects:
             arrays = [pa.array(column, type=pa.string()) for column in columns]
             self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA))
             self._waiting = []
-
-
-def _storable(text: str) -> str:
-    """Return `text` with what UTF-8 cannot hold, a lone surrogate, spelt out."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,133 @@
+"""From records to a data set, with records made by hand: what no single source is needed for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from source_checks import rejected, rows
+
+from data_prep.assemble import Options, assemble
+from data_prep.records import About, Label, Picture, Rejected
+from mas_triplets.data.describe import describe_dataset
+from mas_triplets.data.prepared import PreparedDataset
+from mas_triplets.errors import UserError
+
+
+@dataclass
+class Given:
+    """A reader of what it is given."""
+
+    shots: list[Picture | Rejected]
+    facts: list[Label | Rejected]
+    about: About = field(default_factory=lambda: About("none", "none"))
+    files: list[Path] = field(default_factory=list)
+
+    def pictures(self) -> Iterator[Picture | Rejected]:
+        yield from self.shots
+
+    def labels(self) -> Iterator[Label | Rejected]:
+        yield from self.facts
+
+
+def shot(name: str, part: str | None = "train", size: tuple[int, int] | None = (100, 80)) -> Picture:
+    return Picture(name, f"{name}.jpg", part, f"images#{name}", size)
+
+
+def prepared(tmp_path: Path, reader: Given, **options: Any) -> PreparedDataset:
+    chosen = Options(**{"validation": 0, **options})
+    return PreparedDataset.open(assemble("given", reader, tmp_path / "out", options=chosen, overwrite=True))
+
+
+def test_boxes_are_clipped_and_rounded_as_the_tables_keep_them(tmp_path: Path) -> None:
+    boxes = {
+        "inside": (10.5, 20, 40, 60),
+        "beyond": (-5, -5, 500, 500),
+        "beside": (100, 0, 120, 10),
+        "flat": (0, 0, 50, 1e-300),  # nothing in single precision
+        "thin": (33.3333333, 0, 33.3333334, 10),  # one number in single precision
+        "nan": (float("nan"), 0, 1, 1),
+        "endless": (0, 0, float("inf"), 1),
+    }
+    reader = Given([shot("a")], [Label("a", (name, None, None), f"r#{name}", box) for name, box in boxes.items()])
+    dataset = prepared(tmp_path, reader)
+    assert [(row[1], row[3]) for row in rows(dataset)] == [
+        ("<beyond>", [0, 0, 100, 80]),
+        ("<inside>", [10.5, 20, 40, 60]),
+    ]
+    assert rejected(dataset) == [
+        ("degenerate box", f"r#{name}") for name in sorted(boxes) if name[0] not in "i" and name != "beyond"
+    ]
+
+
+def test_what_no_table_can_hold_is_told(tmp_path: Path) -> None:
+    reader = Given(
+        [shot("a"), shot("b", size=(100, 10**400)), shot("c\ud800"), shot("d", part="dev")],
+        [Label("a", ("dog", None, None), "r#\ud800"), Label("a", ("\ud800", None, None), "r#2")],
+    )
+    dataset = prepared(tmp_path, reader)
+    assert [row[:2] for row in rows(dataset)] == [("a", "<dog>")]
+    assert rejected(dataset) == [
+        ("malformed record", "images#b"),
+        ("malformed record", "images#c\\ud800"),
+        ("malformed record", "r#2"),
+        ("unknown part", "images#d"),
+    ]
+
+
+def test_slots_that_make_no_label_are_told(tmp_path: Path) -> None:
+    words: list[tuple[str, str | None, str | None]] = [("dog", " _ ", None), ("*", None, None), ("dog", None, "mat")]
+    reader = Given([shot("a")], [Label("a", ("dog", None, None), "r#0"), *(Label("a", w, f"r#{w}") for w in words)])
+    assert [reason for reason, _ in rejected(prepared(tmp_path, reader))] == ["empty text"] * 3
+
+
+def test_labels_without_a_picture_are_orphans_and_those_of_a_refused_one_share_its_reason(tmp_path: Path) -> None:
+    reader = Given(
+        [shot("a"), shot("a", part="test"), Rejected("images#x", "malformed record", "no name")],
+        [Label("a", ("dog", None, None), "r#0"), Label("z", ("dog", None, None), "r#1")],
+    )
+    dataset = prepared(tmp_path, reader)
+    assert [row[:3] for row in rows(dataset)] == [("a", "<dog>", "test")]
+    assert rejected(dataset) == [
+        ("conflicting part", "images#a"),
+        ("malformed record", "images#x"),
+        ("orphan id", "r#1"),
+    ]
+
+
+def test_parts_that_come_out_smaller_than_asked_for_are_told(tmp_path: Path) -> None:
+    facts: list[Label | Rejected] = [Label(str(n), ("common", None, None), f"c#{n}") for n in range(20)]
+    facts += [Label(str(n), (f"own {n}", None, None), f"o#{n}") for n in range(19)]
+    dataset = prepared(tmp_path, Given([shot(str(n), None) for n in range(20)], facts), test=0.2)
+    assert dataset.description["counts"]["images"] == {"train": 19, "val": 0, "test": 1}
+    assert any(note.startswith("Of 4 pictures wanted for test only 1 were") for note in dataset.description["notes"])
+    dataset = prepared(tmp_path, Given([shot(str(n), None) for n in range(20)], facts), test=0.2, min_images=2)
+    assert dataset.description["counts"]["images"] == {"train": 16, "val": 0, "test": 4}
+    assert not any(note.startswith("Of ") for note in dataset.description["notes"])
+    assert dataset.description["rejected"] == {"rare fact": 19}
+
+
+def test_counts_stand_beside_the_published_ones(tmp_path: Path) -> None:
+    about = About("none", "none", published={"train": 3, "test": 1})
+    shots: list[Picture | Rejected] = [shot("a"), shot("b"), shot("c", "test")]
+    dataset = prepared(tmp_path, Given(shots, [Label("a", ("dog", None, None), "r#0")], about))
+    table = describe_dataset(dataset)["given: records"]
+    assert [list(row.values()) for row in table] == [
+        ["pictures published", 3, None, 1, 4],
+        ["pictures read", 2, None, 1, 3],
+        ["images", 1, 0, 0, 1],
+        ["instances", 1, 0, 0, 1],
+    ]
+    assert "2 pictures in train, where the authors published 3." in dataset.description["notes"]
+
+
+def test_nothing_valid_is_one_sentence(tmp_path: Path) -> None:
+    reader = Given([shot("a")], [Rejected("r#0", "malformed record", "a word of\ntwo lines")])
+    with pytest.raises(
+        UserError, match=r"no labelled picture \(1 malformed record\); the first: r#0: a word of two lines$"
+    ):
+        prepared(tmp_path, reader)
+    assert not list(tmp_path.iterdir())
