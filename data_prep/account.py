@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from data_prep.pictures import Found
 from data_prep.records import About, Picture
 from mas_triplets.data.builder import DatasetBuilder
 from mas_triplets.data.format import PARTS
@@ -15,7 +14,7 @@ from mas_triplets.data.format import PARTS
 def account(
     about: About,
     pictures: Mapping[str, Picture],
-    found: Mapping[str, Found],
+    scale: Mapping[str, object],
     images: Path | None,
     builder: DatasetBuilder,
 ) -> Iterator[str]:
@@ -29,10 +28,8 @@ def account(
         if read.get(part, number) != number:
             where = "" if part == "all" else f" in {part}"
             yield f"{read[part]:,} pictures{where}, where the authors published {number:,}."
-    wrong = [
-        picture.image_id
-        for picture in pictures.values()
-        if picture.size and (size := found[picture.image_id].size) and size != picture.size
-    ]
-    if wrong:
-        yield f"{len(wrong):,} pictures have another size than the source says, such as {min(wrong)}."
+    if scale:
+        yield f"{len(scale):,} pictures are not as large as the source says, such as {min(scale)}: boxes are scaled."
+    without = len(pictures) - builder.pictures_in_use()
+    if without:
+        yield f"{without:,} pictures have no fact, or none that was kept: they are not in the data set."

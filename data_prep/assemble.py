@@ -14,7 +14,7 @@ from data_prep.identity import LARGEST, collect, decide
 from data_prep.pictures import Store, Verify, look_into, put_pictures, stored_name
 from data_prep.records import Label, LocatesPictures, Reader, Rejected, WantsSizes
 from mas_triplets.data.boxes import Box, clip_box
-from mas_triplets.data.builder import DatasetBuilder
+from mas_triplets.data.builder import DatasetBuilder, check_is_ours
 from mas_triplets.data.format import ORDERS, PARTS
 from mas_triplets.errors import UserError
 from mas_triplets.facts import Fact, is_unicode
@@ -84,6 +84,7 @@ def assemble(
     images = images or reader.about.images
     if images is not None and not images.is_dir():
         raise UserError(f"{images} is not a folder: give the pictures' folder with --images")
+    check_is_ours(out)  # before a source is read that takes minutes
     builder = DatasetBuilder(
         name,
         about={"licence": reader.about.licence, "citation": reader.about.citation},
@@ -96,7 +97,7 @@ def assemble(
     for record in rejected:
         builder.reject(record.source, record.reason, record.detail)
     found = look_into(list(pictures.values()), images, options.verify, progress)
-    used = decide(pictures, found)
+    used = decide(pictures, found, relative=isinstance(reader, WantsSizes))
     for image_id, problem in used.refused.items():
         builder.reject(pictures[image_id].source, *problem)
     for image_id, other in used.same_as.items():
@@ -129,7 +130,7 @@ def assemble(
         if isinstance(label, Rejected):
             builder.reject(label.source, label.reason, label.detail)
         elif label.image_id in shown:
-            _add(builder, label, shown[label.image_id], sizes, options)
+            _add(builder, label, shown[label.image_id], sizes, used.scale.get(label.image_id), options)
         else:
             reason, detail = used.refused.get(label.image_id, ("orphan id", f"no picture {label.image_id} is known"))
             if label.image_id not in pictures or label.source != pictures[label.image_id].source:  # else told above
@@ -137,7 +138,7 @@ def assemble(
     for path in reader.files:
         builder.add_source(path)
     builder.leave_out_rare(options.min_images)
-    notes = [*_divide(builder, options), *account(reader.about, pictures, found, images, builder)]
+    notes = [*_divide(builder, options), *account(reader.about, pictures, used.scale, images, builder)]
     builder.notes += notes
     for note in notes:
         progress.note(note)
@@ -166,6 +167,7 @@ def _add(
     label: Label,
     image_id: str,
     sizes: Mapping[str, tuple[int, int] | None],
+    scale: tuple[float, float] | None,
     options: Options,
 ) -> None:
     """Add a label to the picture `image_id`, or reject it."""
@@ -178,9 +180,14 @@ def _add(
         return
     boxes: list[Box | None] = []
     for which, box in (("subject", label.subject_box), ("object", label.object_box)):
+        if box is not None and scale is not None:
+            box = (box[0] * scale[0], box[1] * scale[1], box[2] * scale[0], box[3] * scale[1])
         clipped = None if box is None else _clipped(box, sizes[image_id])
         if box is not None and clipped is None:
-            builder.reject(label.source, "degenerate box", f"the box of the {which}, {list(box)}, has no area")
+            size = sizes[image_id]
+            where = f" inside the picture of {size[0]} x {size[1]}" if size else ""
+            detail = f"the box of the {which}, {' '.join(f'{side:.7g}' for side in box)}, has no area{where}"
+            builder.reject(label.source, "degenerate box", detail)
             return
         boxes.append(clipped)
     if fact.order == 3 and fact.subject == fact.object and boxes[0] is not None and boxes[0] == boxes[1]:

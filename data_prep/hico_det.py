@@ -74,7 +74,7 @@ class HicoReader:
         self._folder, self._is_list = path, kind == "list"
         self._form = {"mat": self._mat, "columns": self._columns, "list": self._list}[kind]
         self.files = sorted({*self._given.values()})
-        self.files += [path / "anno.mat"] if kind == "mat" else []
+        self.files += [path / "anno.mat"] if kind == "mat" and (path / "anno.mat").exists() else []
         missing = [name for part, name in _FORMS[kind].items() if part not in self._given]
         self.about = About(
             licence="none stated; research use",

@@ -29,6 +29,8 @@ class MatFiles:
     @cached_property
     def _actions(self) -> list[tuple[str, str]]:
         path = self._folder / "anno.mat"
+        if not path.exists():
+            path = self._folder / "anno_bbox.mat"  # which has the list too
         found = listed(load_variable(path, "list_action", _WHAT))
         if not found or not all(is_text(action, "nname") and is_text(action, "vname") for action in found):
             raise UserError(f"{path}: list_action has no nname and vname: it should be HICO's anno.mat")
@@ -64,7 +66,8 @@ class MatFiles:
             people, things = listed(hoi.get("bboxhuman")), listed(hoi.get("bboxobject"))
             links = hoi.get("connection")
             if links == []:
-                continue  # nobody of this interaction can be seen (invis)
+                yield Rejected(where, "no box", f"{verb} {thing} is not to be seen (invis)")
+                continue
             if isinstance(links, list) and not isinstance(links[0], list):
                 links = [links]  # one pair alone
             if not isinstance(links, list) or not all(_is_pair(link) for link in links):

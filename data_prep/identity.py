@@ -11,6 +11,7 @@ from mas_triplets.data.format import PARTS
 from mas_triplets.facts import is_unicode
 
 LARGEST = 1 << 31  # pixels along a side: the tables hold 32 bits
+SLACK = 2  # pixels by which sizes differ where programs cut off or round
 
 
 def collect(records: Iterable[Picture | Rejected]) -> tuple[dict[str, Picture], list[Rejected]]:
@@ -43,14 +44,22 @@ class Used:
     Attributes:
         refused: reason and detail of those that cannot be used; their labels are left out too.
         same_as: name of a picture -> of the one it is the same as, which gets its labels.
+        scale: of pictures that are larger or smaller than the source says, in both directions alike: by how much in
+            width and height. Their boxes are scaled.
     """
 
     refused: dict[str, tuple[str, str]] = field(default_factory=dict)
     same_as: dict[str, str] = field(default_factory=dict)
+    scale: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
-def decide(pictures: Mapping[str, Picture], found: Mapping[str, Found]) -> Used:
+def decide(pictures: Mapping[str, Picture], found: Mapping[str, Found], *, relative: bool = False) -> Used:
     """Return what becomes of each picture, given what was seen in its file.
+
+    Args:
+        pictures: by name.
+        found: what was seen of each.
+        relative: whether boxes are for the file whatever its size; else they are for the size the source says.
 
     Two that are the same picture, by their origin or by their bytes, are one in the end, whatever they are called: so
     no picture is in two parts, not even when a part is drawn from another later. In one part they share their labels;
@@ -64,10 +73,13 @@ def decide(pictures: Mapping[str, Picture], found: Mapping[str, Found]) -> Used:
         if seen.problem is not None:
             used.refused[image_id] = seen.problem
             continue
-        if seen.size and picture.size and seen.size != picture.size and seen.size == picture.size[::-1]:
-            detail = f"the file is {seen.size[0]} x {seen.size[1]}, its boxes are for the picture turned on its side"
-            used.refused[image_id] = ("size mismatch", detail)
+        scale = _scale(picture.size, seen.size, relative) if picture.size and seen.size else (1.0, 1.0)
+        if scale is None:
+            shown = " x ".join(map(str, seen.size or ())), " x ".join(map(str, picture.size or ()))
+            used.refused[image_id] = ("size mismatch", f"the file is {shown[0]}, its boxes are for one of {shown[1]}")
             continue
+        if scale != (1.0, 1.0):
+            used.scale[image_id] = scale
         other = kept.setdefault(group[image_id], image_id)
         if other == image_id:
             continue
@@ -79,6 +91,19 @@ def decide(pictures: Mapping[str, Picture], found: Mapping[str, Found]) -> Used:
         else:
             used.same_as[image_id] = other
     return used
+
+
+def _scale(told: tuple[int, int], seen: tuple[int, int], relative: bool) -> tuple[float, float] | None:
+    """Return by how much boxes are scaled in width and height; None where the file is another picture, or turned."""
+    if max(abs(told[0] - seen[0]), abs(told[1] - seen[1])) <= SLACK:
+        return (1.0, 1.0)
+    if told == seen[::-1]:
+        return None
+    wide, high = seen[0] / told[0], seen[1] / told[1]
+    if relative:
+        return (1.0, 1.0)
+    # a side is rounded to a whole pixel when a picture is resized
+    return (wide, high) if abs(wide - high) * min(told) <= 1 + wide else None
 
 
 def _groups(keys: Mapping[str, tuple[str | None, ...]]) -> dict[str, str]:

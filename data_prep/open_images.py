@@ -130,6 +130,9 @@ class OpenImagesReader:
         for mid, known in ((one, self._classes), (two, self._classes), (relation, self._relations)):
             if mid not in known and (known is self._classes or mid.startswith("/")):
                 return Rejected(source, "orphan id", f"{mid!r:.60} is not in the descriptions")
+        if one == two and all(row[f"{side}1".casefold()] == row[f"{side}2".casefold()] for side in SIDES):
+            # seen here, since the boxes may be left out
+            return Rejected(source, "self relation", f"{self._classes[one]} relates a thing to itself")
         called = self._relations.get(relation, relation)
         boxes = self._box(row, "1"), self._box(row, "2")
         return Label(image_id, (self._classes[one], called, self._classes[two]), source, *boxes)

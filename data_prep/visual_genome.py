@@ -120,8 +120,8 @@ class VisualGenomeReader:
         yield Label(image, words, source, _box(subject), _box(thing))
 
     def _name(self, thing: Any) -> str:
-        """Return the first name of an object: `names` in some files, `name` in others."""
-        names = thing.get("names") if isinstance(thing, dict) else None
+        """Return the first name of an object: `names` in some files, `name` in others, `object_names` in v1.0."""
+        names = (thing.get("names") or thing.get("object_names")) if isinstance(thing, dict) else None
         name = names[0] if isinstance(names, list) and names else field(thing, "name", str)
         if not isinstance(name, str):
             raise MalformedError(f"the name {name!r} is not text")
@@ -146,12 +146,12 @@ def _box(thing: dict[str, Any]) -> Box:
 
 
 def _newest(path: Path, kind: str) -> Path | None:
-    pattern = re.compile(rf"{kind}(?:_v(\d+)_(\d+))?\.json(\.zip)?")
+    pattern = re.compile(rf"{kind}(?:_v(\d+)(?:_(\d+))?)?\.json(\.zip)?")
     found = {file: match for file in path.glob(f"{kind}*.json*") if (match := pattern.fullmatch(file.name))}
 
     def preference(file: Path) -> tuple[float, float, bool]:
-        major, minor = (float("inf") if part is None else float(part) for part in found[file].groups()[:2])
-        return major, minor, not found[file][3]
+        major, minor, zipped = found[file].groups()
+        return float(major or "inf"), float(minor or 0), not zipped
 
     return max(found, key=preference, default=None)
 

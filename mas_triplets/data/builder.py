@@ -123,6 +123,10 @@ class DatasetBuilder:
             self.reject(source, "rare fact", f"{self._facts.facts[fact]} is in {shown[fact]} pictures")
         self._sorted = instances.take(~rare)
 
+    def pictures_in_use(self) -> int:
+        """How many pictures have a fact."""
+        return len(np.unique(self._instances().image))
+
     def files_in_use(self) -> set[str]:
         """Names of the files of all pictures that have a fact, as they were added."""
         used = np.unique(self._instances().image).tolist()
@@ -168,7 +172,7 @@ class DatasetBuilder:
         instances = self._instances()
         if not len(instances):
             raise UserError(self._nothing_valid())
-        _check_is_ours(out)
+        check_is_ours(out)
         with scratch_folder(out) as folder:
             written = write_tables(folder, self._images, self._facts, instances)
             self._rejects.write(folder / "rejected.jsonl")
@@ -233,7 +237,8 @@ class DatasetBuilder:
         }
 
 
-def _check_is_ours(out: Path) -> None:
+def check_is_ours(out: Path) -> None:
+    """Raise UserError if `out` holds something that is no prepared data set."""
     if out.exists() and not (out / "dataset.json").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not a prepared data set: choose another --out, nothing was written")
 

@@ -52,10 +52,13 @@ def describe_dataset(dataset: PreparedDataset) -> Tables:
 def _source_pictures(counts: Any) -> list[dict[str, Any]]:
     """Rows for the pictures that the source has, with and without facts, and that its authors published."""
     rows = []
+    read = (
+        counts["read"].keys() - {"all"} if isinstance(counts, dict) and isinstance(counts.get("read"), dict) else set()
+    )
     for key in ("published", "read"):
         given = counts.get(key) if isinstance(counts, dict) else None
         if isinstance(given, dict):
             known = {part: given.get(part) for part in PARTS}
-            whole = sum(given[part] for part in PARTS if part in given)
+            whole = sum(given[part] for part in PARTS if part in given) if given.keys() >= read else None
             rows.append({"what": f"pictures {key}", **known, "all": given.get("all", whole)})
     return rows

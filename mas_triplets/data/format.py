@@ -66,6 +66,7 @@ REASONS: Final = {
     "unknown part": "the split is not one of train, val, test",
     "conflicting part": "the picture is already in another of train, val, test",
     "degenerate box": "the box has no area inside the picture",
+    "no box": "the source says that it cannot be seen where the fact holds",
     "size mismatch": "the picture's file has another size than its boxes are for",
     "index out of range": "a number that points into a list points beside it",
     "orphan id": "it belongs to a picture or an object that is not there",
