@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO
+from typing import IO, Self
 
 from mas_triplets.data.images import EXTENSIONS
 from mas_triplets.errors import UserError
@@ -27,7 +27,11 @@ ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 LARGEST, TIMES = 1 << 30, 100
 """An archive may hold this many bytes, and this many times its own size on top: text rarely packs a hundredfold."""
 _PIECE = 1 << 20
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
+DAMAGE = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError),
+    *(RuntimeError, ValueError, IndexError),  # encrypted, an impossible number, a field that is cut off
+)
+"""What reading a damaged archive may raise, besides OSError."""
 
 
 def is_archive(path: Path) -> bool:
@@ -86,8 +90,10 @@ def _unpack(path: Path, folder: Path, pictures: bool, others: bool, progress: Si
         raise UserError(f"{path} does not exist: give the archive as it was downloaded, or its folder") from None
     except FileExistsError as error:
         raise UserError(f"{path} holds {Path(str(error.filename)).name} twice: unpack it and give the folder") from None
-    except (*_DAMAGE, OSError) as error:
-        raise UserError(f"{path} cannot be unpacked ({' '.join(str(error).split())[:120]}): get it anew") from None
+    except (*DAMAGE, OSError) as error:
+        raise UserError(
+            f"{path} cannot be unpacked ({' '.join(str(error).split())[:120]}): get it anew, or unpack it yourself"
+        ) from None
     if links:
         progress.note(f"{path.name} holds {links} links, which are not followed.")
 
@@ -127,10 +133,25 @@ def _zipped(raw: IO[bytes]) -> Iterator[tuple[str, IO[bytes] | None]]:
 
 def _tarred(raw: IO[bytes]) -> Iterator[tuple[str, IO[bytes] | None]]:
     """Yield name and content of each member that is no folder; no content of a link or a device."""
-    with tarfile.open(fileobj=raw) as archive:
+    ended = False
+
+    class Member(tarfile.TarInfo):
+        """Notices the zeros at the end, for which tarfile takes a damaged block in the middle without a word."""
+
+        @classmethod
+        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+            nonlocal ended
+            ended = len(buf) == tarfile.BLOCKSIZE and not any(buf)
+            return super().frombuf(buf, encoding, errors)
+
+    with tarfile.open(fileobj=raw, tarinfo=Member) as archive:
         for info in archive:
             if not info.isdir():
                 yield info.name, archive.extractfile(info) if info.isfile() else None
+        if not ended:
+            raise tarfile.ReadError("it ends, or is damaged, in its middle")
+        while archive.fileobj is not None and archive.fileobj.read(_PIECE):  # the sum of the whole stands at its end
+            pass
 
 
 def _safe(name: str, path: Path) -> PurePosixPath:

@@ -85,6 +85,9 @@ def assemble(
     if images is not None and not images.is_dir():
         raise UserError(f"{images} is not a folder: give the pictures' folder with --images")
     check_is_ours(out)  # before a source is read that takes minutes
+    for path in [*reader.files, *([images] if images else [])]:
+        if path.resolve().is_relative_to(out.resolve()):
+            raise UserError(f"{path} lies inside --out {out}, which would be replaced: choose another --out")
     builder = DatasetBuilder(
         name,
         about={"licence": reader.about.licence, "citation": reader.about.citation},

@@ -58,7 +58,7 @@ class CocoReader:
                 width, height = image.get("width"), image.get("height")
                 whole = all(type(side) is int and side > 0 for side in (width, height))
                 yield Picture(
-                    PurePosixPath(image["file_name"]).stem,
+                    _name(image["file_name"]),
                     image["file_name"],
                     self._part[file],
                     f"{file.name}#images/{number}",
@@ -77,8 +77,15 @@ class CocoReader:
                     yield Rejected(source, "not asked for", "a crowd, not one object")
                     continue
                 image = instances.index.imgs[annotation["image_id"]]
-                name = PurePosixPath(image["file_name"]).stem
-                yield Label(name, (instances.name_of(annotation), None, None), source, box_of(annotation))
+                yield Label(
+                    _name(image["file_name"]), (instances.name_of(annotation), None, None), source, box_of(annotation)
+                )
+
+
+def _name(file: str) -> str:
+    """Return the path of a picture without its ending: COCO's own are in one folder, those of others may be in many."""
+    path = PurePosixPath(file)
+    return str(path.with_suffix("")) if path.name else file
 
 
 prepare = source_command(CocoReader, "COCO: instances_train2017.json and instances_val2017.json, or those of 2014.")

@@ -18,6 +18,7 @@ from mas_triplets.data.describe import describe_dataset
 from mas_triplets.data.prepared import PreparedDataset
 from mas_triplets.data.splits import write_split
 from mas_triplets.errors import UserError
+from mas_triplets.facts import is_unicode
 from mas_triplets.progress import Progress
 
 
@@ -91,6 +92,9 @@ def source_command(
         overwrite: Overwrite = False,
         as_json: AsJson = False,
     ) -> None:
+        for given in (path, out, images, name):
+            if given is not None and not is_unicode(str(given)):
+                raise UserError(f"{str(given)!r} is not valid Unicode text: rename it")
         unpacked = (with_pictures and is_archive(path)) or (images is not None and is_archive(images))
         if unpacked and store is Storing.reference:
             store = Storing.link  # what was unpacked for the data set is moved into it

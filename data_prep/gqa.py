@@ -5,7 +5,7 @@ Boxes are x, y, w, h, 0-based. The test part's graphs were never published.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,10 @@ def _relations(
     if not isinstance(relations, list | dict):
         yield Rejected(source, "malformed record", "'relations' is not a list")
         return
-    for place, relation in enumerate(relations.values() if isinstance(relations, dict) else relations):
+    given: Iterable[tuple[int | str, Any]] = enumerate(relations.values() if isinstance(relations, dict) else relations)
+    if isinstance(relations, dict) and all(key.isalnum() for key in relations):
+        given = relations.items()  # by their own names, so that their order does not matter
+    for place, relation in given:
         where = f"{source}/{place}"
         try:
             predicate, other_id = field(relation, "name", str), str(field(relation, "object", (str, int)))

@@ -27,7 +27,7 @@ def collect(records: Iterable[Picture | Rejected]) -> tuple[dict[str, Picture], 
         elif problem := _problem(picture):
             rejected.append(Rejected(picture.source, *problem))
         elif picture.image_id in pictures:
-            both = sorted((pictures[picture.image_id], picture), key=_rank)  # the first stays among equals
+            both = sorted((pictures[picture.image_id], picture), key=lambda one: (_rank(one), one.file))
             pictures[picture.image_id] = both[0]
             reason = "duplicate" if both[0].part == both[1].part else "conflicting part"
             detail = f"{picture.image_id} is in {both[0].part} already, with its facts"

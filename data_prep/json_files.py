@@ -7,12 +7,12 @@ import json
 import math
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar, overload
 
+from data_prep.archives import DAMAGE
 from mas_triplets.errors import UserError
 
 T = TypeVar("T")
@@ -94,12 +94,12 @@ def stream(path: Path, what: str) -> Iterator[Any]:
         raise UserError(f"{path} does not exist: {remedy}") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): {remedy}") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise UserError(f"{path} is damaged ({error}): get it anew") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is not UTF-8 text (about entry {done}): {remedy}") from None
     except (RecursionError, ValueError) as error:  # nested too deeply, or a whole number of too many digits
         raise UserError(f"{path} is not valid JSON (entry {done}: {error}): {remedy}") from None
+    except DAMAGE as error:
+        raise UserError(f"{path} cannot be unpacked ({error}): get it anew, or unpack it yourself") from None
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import Literal
 from data_prep.records import Picture
 from mas_triplets.data.images import EXTENSIONS, check_picture, picture_size
 from mas_triplets.errors import UserError
+from mas_triplets.facts import is_unicode
 from mas_triplets.files import sha256_of_file
 from mas_triplets.progress import SILENT, Silent
 
@@ -50,14 +51,16 @@ class PictureFolder:
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder: give the pictures' folder with --images")
-        self.folder = folder
-        self._by_stem: dict[str, list[Path]] = defaultdict(list)
-        for parent, folders, names in os.walk(folder):
+        self._by_stem: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
+        self._by_name: dict[str, list[Path]] = defaultdict(list)
+        for parent, folders, names in os.walk(folder, onerror=_fail):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
                 stem, extension = os.path.splitext(name)  # noqa: PTH122 - a hundred thousand names
                 if extension.lower() in EXTENSIONS and not name.startswith("."):
-                    self._by_stem[stem].append(Path(parent, name))
+                    path = Path(parent, name)
+                    self._by_stem[stem][path.parent.name].append(path)
+                    self._by_name[name].append(path)
 
     def find(self, file: str) -> Path | None:
         """Return the file that `file` names: exactly that one, else the one of its stem that is most like its path.
@@ -65,9 +68,13 @@ class PictureFolder:
         None if there is no such file, or several are equally like it.
         """
         wanted = PurePosixPath(file.replace("\\", "/"))
-        alike = self._by_stem.get(wanted.stem, [])
-        if len(alike) <= 1:
-            return alike[0] if alike else None
+        folders = self._by_stem.get(wanted.stem, {})
+        if len(folders) == 1:
+            (alike,) = folders.values()
+        else:  # there may be as many as there are pictures, so they are not compared one by one
+            alike = folders.get(wanted.parent.name) or self._by_name.get(wanted.name, [])
+        if len(alike) == 1:
+            return alike[0]
 
         def likeness(path: Path) -> tuple[int, bool]:
             same = 0
@@ -77,9 +84,13 @@ class PictureFolder:
                 same += 1
             return same, path.name == wanted.name
 
-        best = max(likeness(path) for path in alike)
+        best = max(map(likeness, alike), default=None)
         chosen = [path for path in alike if likeness(path) == best]
         return chosen[0] if len(chosen) == 1 else None
+
+
+def _fail(error: OSError) -> None:
+    raise error
 
 
 def look_into(pictures: Sequence[Picture], folder: Path | None, verify: Verify, progress: Silent) -> dict[str, Found]:
@@ -101,6 +112,8 @@ def look_into(pictures: Sequence[Picture], folder: Path | None, verify: Verify, 
             return Found(problem=("missing image", f"no file {picture.file}, nor one of that stem"))
         if not exists(path):
             return Found(problem=("missing image", f"{path} does not exist"))
+        if not is_unicode(str(path)):
+            return Found(problem=("unreadable image", f"the path {path} is not valid Unicode text: rename it"))
         try:
             if verify == "none":
                 return Found(path)
@@ -130,7 +143,7 @@ def stored_name(image_id: str, path: Path) -> str:
         safe = (
             f"{safe.encode()[:_LONGEST].decode(errors='ignore')}-{hashlib.sha256(image_id.encode()).hexdigest()[:12]}"
         )
-    return f"images/{safe}{path.suffix.lower()}"
+    return f"images/{safe}{path.suffix.lower() if len(path.suffix.encode()) < 16 else ''}"
 
 
 def put_pictures(files: dict[str, Path], folder: Path, store: Store, progress: Silent = SILENT) -> None:
@@ -139,7 +152,7 @@ def put_pictures(files: dict[str, Path], folder: Path, store: Store, progress: S
     for name, path in progress.track(files.items(), "keeping pictures", len(files)):
         if store == "link":
             try:
-                (folder / name).hardlink_to(path)
+                (folder / name).hardlink_to(path.resolve())  # a link to a link would lead elsewhere from there
                 continue
             except OSError:  # another file system, or one without hard links
                 pass

@@ -72,7 +72,7 @@ def _csv_records(path: Path, text: str) -> Iterator[Record]:
     missing = [column for column in _REQUIRED if column not in header]
     if missing:
         raise UserError(
-            f"{path} line 1: no column {' or '.join(missing)}; the columns are {', '.join(header)}, "
+            f"{path} line 1: no column {' or '.join(missing)}; the columns are {', '.join(header)[:200]}, "
             f"wanted are {', '.join(KNOWN[:4])} and, if you have them, {', '.join(KNOWN[4:])}"
         )
     repeated = sorted({column for column in header if header.count(column) > 1 and column in KNOWN})

@@ -29,6 +29,9 @@ _REMEDIES = {
     errno.EROFS: _RIGHTS,
     errno.ENOSPC: "make room there, or give a path on another disk",
     errno.ENAMETOOLONG: "give a shorter path",
+    errno.EFBIG: "make room for larger files there, or give a path on another disk",
+    errno.EDQUOT: "make room there, or give a path on another disk",
+    errno.ELOOP: _PLACE,
 }
 """Errors of the system that whoever gave the path can mend; any other is a bug."""
 

@@ -6,6 +6,7 @@ or the whole new one. JSON is written in one canonical form, so that equal conte
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -62,7 +63,12 @@ def put_in_place(temporary: Path, path: Path) -> None:
     path = _replaceable(path)
     if path.exists():
         old = path.with_name(f".{path.name}.{os.getpid()}.old")
-        path.rename(old)
+        try:
+            path.rename(old)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            raise UserError(f"{path} is a mount point, which cannot be replaced: name a folder inside it") from None
         temporary.rename(path)
         shutil.rmtree(old)
     else:
@@ -70,7 +76,11 @@ def put_in_place(temporary: Path, path: Path) -> None:
 
 
 def _replaceable(path: Path) -> Path:
-    path = Path(os.path.abspath(path))  # noqa: PTH100 - absolute() leaves "..", resolve() follows links
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - absolute() leaves ".."
+    if path.is_symlink():
+        path = path.resolve()  # what a link leads to is replaced, not the link
+    if not path.name:
+        raise UserError(f"--out is {path}: name a folder inside it")
     if path.exists() and path.samefile(Path.cwd()):
         raise UserError(f"--out is the working directory ({path}): name a folder, nothing was written")
     return path
@@ -111,6 +121,8 @@ def read_json(path: Path, what: str) -> Any:
         raise UserError(f"{path} cannot be read as {what}: {error}") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not valid JSON (line {error.lineno}: {error.msg}): it should be {what}") from None
+    except (RecursionError, ValueError) as error:  # nested too deeply, or a whole number of too many digits
+        raise UserError(f"{path} is not valid JSON ({error}): it should be {what}") from None
 
 
 def sha256_of_file(path: Path) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from source_checks import rejected, rows
 
 from data_prep.assemble import Options, assemble
+from data_prep.image_folder import ImageFolderReader
+from data_prep.pictures import PictureFolder
 from data_prep.records import About, Label, Picture, Rejected
 from mas_triplets.data.describe import describe_dataset
 from mas_triplets.data.prepared import PreparedDataset
@@ -61,6 +65,118 @@ def test_boxes_are_clipped_and_rounded_as_the_tables_keep_them(tmp_path: Path) -
     assert rejected(dataset) == [
         ("degenerate box", f"r#{name}") for name in sorted(boxes) if name[0] not in "i" and name != "beyond"
     ]
+
+
+def test_a_picture_of_another_size_has_its_boxes_scaled_or_is_refused(tmp_path: Path) -> None:
+    sizes = {
+        "same": (100, 80),
+        "cut": (99, 79),
+        "half": (50, 40),
+        "larger": (201, 160),
+        "other": (100, 60),
+        "turned": (80, 100),
+    }
+    for name, size in sizes.items():
+        Image.new("RGB", size).save(tmp_path / f"{name}.jpg")
+    reader = Given(
+        [shot(name) for name in sizes], [Label(n, (n, None, None), f"r#{n}", (10, 20, 90, 60)) for n in sizes]
+    )
+    made = assemble("given", reader, tmp_path / "out", tmp_path, Options(validation=0))
+    dataset = PreparedDataset.open(made)
+    assert {row[0]: row[3] for row in rows(dataset)} == {
+        "same": [10, 20, 90, 60],
+        "cut": [10, 20, 90, 60],
+        "half": [5, 10, 45, 30],  # half of 100 x 80
+        "larger": [pytest.approx(20.1), 40, pytest.approx(180.9), 120],  # 2.01 times as wide, twice as high
+    }
+    assert rejected(dataset) == [
+        ("size mismatch", "images#other"),
+        ("size mismatch", "images#turned"),
+        ("size mismatch", "r#other"),
+        ("size mismatch", "r#turned"),
+    ]
+    assert any("2 pictures are not as large as the source says" in note for note in dataset.description["notes"])
+
+
+def test_a_box_outside_its_picture_is_told_as_that(tmp_path: Path) -> None:
+    facts: list[Label | Rejected] = [Label("a", ("dog", None, None), "r#0")]
+    dataset = prepared(
+        tmp_path, Given([shot("a")], [*facts, Label("a", ("cat", None, None), "r#1", (700, 650, 900, 750))])
+    )
+    record = json.loads((dataset.folder / "rejected.jsonl").read_text())
+    assert record["detail"] == "the box of the subject, 700 650 900 750, has no area inside the picture of 100 x 80"
+
+
+def test_what_is_not_ours_in_out_is_never_lost(tmp_path: Path) -> None:
+    first, second = (Given([shot("a")], [Label("a", (word, None, None), "r#0")]) for word in ("dog", "cat"))
+    (tmp_path / "out").mkdir()  # an empty folder is filled
+    out = prepared(tmp_path, first).folder
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"holds notes\.txt, which is no part of a prepared data set"):
+        prepared(tmp_path, second)
+    (out / "facts.parquet").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"holds notes\.txt"):
+        prepared(tmp_path, first)
+    (out / "notes.txt").rename(tmp_path / "notes.txt")
+    (out / "images").mkdir()  # put there by hand: annotations alone were prepared
+    with pytest.raises(UserError, match="holds images"):
+        prepared(tmp_path, second)
+    (out / "images").rmdir()
+    assert [str(fact) for fact in prepared(tmp_path, second).facts] == ["<cat>"]
+
+
+def test_a_data_set_is_not_made_from_inside_itself(tmp_path: Path) -> None:
+    out = prepared(tmp_path, Given([shot("a")], [Label("a", ("dog", None, None), "r#0")])).folder
+    reader = Given([shot("a")], [Label("a", ("cat", None, None), "r#0")])
+    (out / "images").mkdir()
+    with pytest.raises(UserError, match="lies inside --out"):
+        assemble("given", reader, out, out / "images", overwrite=True)
+    reader.files = [out / "dataset.json"]
+    with pytest.raises(UserError, match="lies inside --out"):
+        assemble("given", reader, out, overwrite=True)
+
+
+def test_a_link_as_out_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to("real")
+    for word in ("dog", "cat"):
+        prepared(tmp_path, Given([shot("a")], [Label("a", (word, None, None), "r#0")]))
+        assert (tmp_path / "out").is_symlink()
+        assert [str(fact) for fact in PreparedDataset.open(tmp_path / "real").facts] == [f"<{word}>"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "real"]
+
+
+def test_pictures_that_are_links_are_kept_as_pictures(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "f" / "owl").mkdir(parents=True)
+    Image.new("RGB", (9, 9)).save(tmp_path / "store" / "0.png")
+    (tmp_path / "f" / "owl" / "1.png").symlink_to("../../store/0.png")
+    (tmp_path / "f" / "owl" / "2.png").symlink_to("../../store/gone.png")
+    options = Options(validation=0, test=0, store="link")
+    dataset = PreparedDataset.open(
+        assemble("f", ImageFolderReader(tmp_path / "f"), tmp_path / "deep" / "out", options=options)
+    )
+    assert [path.is_file() for path in dataset.paths] == [True]
+    assert rejected(dataset) == [("missing image", "owl/2.png")]
+
+
+def test_many_pictures_of_one_stem_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    for name in ("a/1.png", "b/1.jpg", "c/x/1.jpg", "c/y/1.jpg", "d/2.png", "e/3.png", "f/3.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    files = PictureFolder(tmp_path)
+    wanted = {
+        "a/1.jpg": "a/1.png",
+        "z/b/1.png": "b/1.jpg",
+        "y/1.jpg": "c/y/1.jpg",
+        "2.gif": "d/2.png",
+        "3.jpg": "f/3.jpg",
+    }
+    for name, file in wanted.items():
+        assert files.find(name) == tmp_path / file, name
+    assert files.find("1.jpg") is None  # any of three
+    assert files.find("q/1.gif") is None
+    assert files.find("4.png") is None
 
 
 def test_what_no_table_can_hold_is_told(tmp_path: Path) -> None:

@@ -156,3 +156,16 @@ def test_damaged_copies_end_in_a_data_set_or_a_sentence(tmp_path: Path) -> None:
         lambda trial: assemble("x", CocoReader(source), tmp_path / "outs" / str(trial)),
     )
     assert min(endings["data set"], endings["sentence"]) > 10
+
+
+def test_pictures_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
+    images = [{"id": n, "file_name": f"{folder}/1.jpg", "width": 9, "height": 9} for n, folder in ((1, "A"), (2, "B"))]
+    boxes = [{"id": n, "image_id": n, "category_id": n, "bbox": [0, 0, 5, 5]} for n in (1, 2)]
+    content = {
+        "images": images,
+        "annotations": boxes,
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+    }
+    dump(tmp_path / "instances_train2017.json", content)
+    out = assemble("coco", CocoReader(tmp_path), tmp_path / "out", options=Options(validation=0))
+    assert [row[:2] for row in rows(PreparedDataset.open(out))] == [("A/1", "<cat>"), ("B/1", "<dog>")]

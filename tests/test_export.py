@@ -558,3 +558,24 @@ def test_a_name_that_csv_cannot_hold_is_told(tmp_path: Path) -> None:
         export(dataset, "table", tmp_path / "list.csv")
     export(dataset, "table", tmp_path / "list.jsonl")
     assert again(tmp_path / "list.jsonl", tmp_path).paths == dataset.paths
+
+
+def test_a_file_that_no_export_wrote_is_not_replaced(tmp_path: Path) -> None:
+    dataset = small_data(tmp_path)
+    for name, content in (("thesis.csv", "image,subject\na,b\n"), ("thesis.jsonl", '{"image": 1}\n')):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(UserError, match="no export wrote it"):
+            export(dataset, "table", tmp_path / name, overwrite=True)
+        assert (tmp_path / name).read_text() == content
+    for ending in ("csv", "jsonl"):
+        file = export(dataset, "table", tmp_path / f"list.{ending}").path
+        whole = file.read_bytes()
+        file.write_bytes(whole[: len(whole) // 2])
+        export(dataset, "table", file, overwrite=True)
+        assert file.read_bytes() == whole
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("mine")
+    (folder / "export.json").write_text('{"files": ["mine.txt"]}')
+    with pytest.raises(UserError, match=r"holds mine\.txt, which no export wrote"):
+        export(dataset, "coco-rel", folder, overwrite=True)

@@ -146,7 +146,7 @@ def test_an_absent_folder_is_told(tmp_path: Path) -> None:
         ("1", graph({"2": thing("a", 1, 1, 1, 1, "red")}), ("malformed record", "1/2/attributes")),
         ("1", graph({"2": thing("a", 1, 1, 1, 1, [], 5)}), ("malformed record", "1/2/relations")),
         ("1", graph({"2": thing("a", 1, 1, 1, 1, [], ["on"])}), ("malformed record", "1/2/relations/0")),
-        ("1", graph({"2": thing("a", 1, 1, 1, 1, [], {"9": {"name": "on"}})}), ("malformed record", "1/2/relations/0")),
+        ("1", graph({"2": thing("a", 1, 1, 1, 1, [], {"9": {"name": "on"}})}), ("malformed record", "1/2/relations/9")),
         (
             "1",
             graph({"2": thing("a", 1, 1, 1, 1, [], [{"name": "on", "object": "2"}])}),

@@ -159,6 +159,18 @@ def damage_part(folder: Path) -> None:
     pq.write_table(table.set_column(table.column_names.index("split"), "split", column), folder / "images.parquet")
 
 
+def damage_count(folder: Path) -> None:
+    description = json.loads((folder / "dataset.json").read_text())
+    description["counts"]["images"]["train"] = "many"
+    (folder / "dataset.json").write_text(json.dumps(description))
+
+
+def damage_text(folder: Path) -> None:
+    table = pq.read_table(folder / "facts.parquet")
+    words = pa.array([b"\xff"] * len(table)).view(pa.string())
+    pq.write_table(table.set_column(table.column_names.index("subject"), "subject", words), folder / "facts.parquet")
+
+
 def damage_description(folder: Path) -> None:
     description = json.loads((folder / "dataset.json").read_text())
     del description["counts"]
@@ -177,6 +189,10 @@ def damage_description(folder: Path) -> None:
         (damage_names, "images.parquet has the image_id 'a.png' more than once"),
         (damage_part, "images.parquet has changed since it was prepared: prepare it again"),
         (damage_description, "dataset.json is damaged, it has no 'counts'"),
+        (damage_count, "a count in it is no whole number"),
+        (lambda folder: (folder / "dataset.json").write_text("[" * 100_000), "dataset.json is not valid JSON"),
+        (lambda folder: (folder / "dataset.json").write_text("9" * 5000), "dataset.json is not valid JSON"),
+        (damage_text, "facts.parquet cannot be read as Parquet"),
     ],
 )
 def test_damage_is_told_with_file_and_remedy(tmp_path: Path, damage: object, says: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -51,3 +52,21 @@ def test_a_data_set_without_pictures_is_refused_by_train(tmp_path: Path) -> None
         "data: {path: data, split: two, unseen_facts: allow}\nmodel: {text: {name: random}}\n", encoding="utf-8"
     )
     fails("train", "c.yaml", "--out", "run", cwd=tmp_path, says="was prepared without its pictures")
+
+
+def test_names_that_are_no_text_and_the_root_are_told(tmp_path: Path) -> None:
+    write(tmp_path / "vrd")
+    fails("prepare", "vrd", "vrd", "--out", os.fsdecode(b"o\xe9"), cwd=tmp_path, says="is not valid Unicode text")
+    fails(
+        "prepare",
+        "vrd",
+        "vrd",
+        "--out",
+        "d",
+        "--name",
+        os.fsdecode(b"n\xe9"),
+        cwd=tmp_path,
+        says="is not valid Unicode",
+    )
+    fails("prepare", "vrd", "vrd", "--out", "/", cwd=tmp_path, says="/")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["vrd"]

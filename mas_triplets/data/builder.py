@@ -15,7 +15,7 @@ import pyarrow as pa
 from mas_triplets.data.boxes import Box
 from mas_triplets.data.card import card
 from mas_triplets.data.collected import CollectedFacts, CollectedImage, CollectedImages
-from mas_triplets.data.format import PARTS, SCHEMA
+from mas_triplets.data.format import PARTS, SCHEMA, TABLES
 from mas_triplets.data.instance_columns import InstanceColumns, Instances, distinct_pairs, joined
 from mas_triplets.data.rejects import Rejects
 from mas_triplets.data.tables import Written, write_tables
@@ -26,6 +26,7 @@ from mas_triplets.files import (
     read_json,
     scratch_folder,
     sha256_of_file,
+    storable,
     write_json,
     write_text,
 )
@@ -58,7 +59,7 @@ class DatasetBuilder:
 
     def add_source(self, path: Path) -> None:
         """Note a source file with its size in bytes and its SHA-256."""
-        self.sources.append({"path": path.name, "bytes": path.stat().st_size, "sha256": sha256_of_file(path)})
+        self.sources.append({"path": storable(path.name), "bytes": path.stat().st_size, "sha256": sha256_of_file(path)})
 
     def add_image(
         self,
@@ -179,7 +180,7 @@ class DatasetBuilder:
             description = self._description(written, folder)
             write_json(folder / "dataset.json", description)
             write_text(folder / "README.md", card(description, written.facts))
-            if out.exists():
+            if (out / "dataset.json").is_file():
                 same = _described(out, overwrite) == _described(folder)
                 if same and _is_whole(out, description, written.images if fill is not None else None):
                     return out
@@ -192,6 +193,7 @@ class DatasetBuilder:
                     )
             if fill is not None:
                 fill(folder)
+            _check_nothing_is_lost(out)
             put_in_place(folder, out)
         return out
 
@@ -241,6 +243,23 @@ def check_is_ours(out: Path) -> None:
     """Raise UserError if `out` holds something that is no prepared data set."""
     if out.exists() and not (out / "dataset.json").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not a prepared data set: choose another --out, nothing was written")
+
+
+def _check_nothing_is_lost(out: Path) -> None:
+    """Raise UserError if `out`, which is to be replaced, holds what no preparation puts there."""
+    if not out.is_dir():
+        return
+    ours = {"dataset.json", "README.md", "rejected.jsonl", "splits", "cache", *(f"{name}.parquet" for name in TABLES)}
+    old = _described(out, overwrite=True) if (out / "dataset.json").is_file() else None
+    options = old.get("options") if isinstance(old, dict) else None
+    if not isinstance(options, dict) or options.get("store") != "reference":
+        ours.add("images")  # else the pictures were never put there by a preparation
+    strange = sorted(entry.name for entry in out.iterdir() if entry.name not in ours)
+    if strange:
+        raise UserError(
+            f"{out} holds {strange[0]}, which is no part of a prepared data set and would be lost: move it elsewhere, "
+            "or choose another --out"
+        )
 
 
 def _described(folder: Path, overwrite: bool = False) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -52,21 +53,26 @@ def picture_size(path: Path) -> tuple[int, int]:
 def find_pictures(folder: Path) -> list[Path]:
     """List the pictures under `folder`, sub-folders included, sorted by path; hidden ones are passed over.
 
+    A link that leads nowhere is listed too: whoever reads it says so.
+
     Raises:
         UserError: the folder is absent or holds no picture.
+        OSError: a folder below it cannot be listed.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: give the folder that holds the pictures")
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in EXTENSIONS
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
+    found: list[Path] = []
+    for parent, folders, names in os.walk(folder, onerror=_fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name) for name in names if not name.startswith(".")]
+    found = sorted(path for path in found if path.suffix.lower() in EXTENSIONS)
     if not found:
         raise UserError(f"{folder} holds no picture ({', '.join(sorted(EXTENSIONS))})")
     return found
+
+
+def _fail(error: OSError) -> None:
+    raise error
 
 
 def _opened(path: Path) -> Image.Image:

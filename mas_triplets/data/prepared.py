@@ -126,6 +126,9 @@ def _check_description(description: dict[str, Any], path: Path) -> None:
     for key in ("images", "instances", "facts"):
         if not isinstance(description["counts"].get(key), dict):
             raise UserError(f"{path} is damaged, its counts have no '{key}': prepare the data set again")
+    numbers = [*description["rejected"].values(), *(n for c in description["counts"].values() for n in c.values())]
+    if not all(type(number) is int for number in numbers):
+        raise UserError(f"{path} is damaged, a count in it is no whole number: prepare the data set again")
 
 
 def _check_distinct(column: pa.ChunkedArray, path: Path) -> None:
@@ -141,6 +144,7 @@ def _read_table(folder: Path, name: str) -> pa.Table:
         raise UserError(f"{path} is missing: the prepared data set is not whole, prepare it again")
     try:
         table = pq.read_table(path)
+        table.validate(full=True)  # text that is no UTF-8 would be noticed by chance otherwise
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path} cannot be read as Parquet: {error}; prepare the data set again") from None
     for wanted in schema:

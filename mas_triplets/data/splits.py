@@ -99,7 +99,7 @@ def read_split(dataset: PreparedDataset, name: str) -> Split:
     try:
         tasks = tuple(Task(str(task["name"]), tuple(int(fact) for fact in task["fact_ids"])) for task in tree["tasks"])
         split = Split(name, str(tree["method"]), int(tree["seed"]), dict(tree["parameters"]), tasks)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{path} does not have the form of a split ({error!r}): make it again") from None
     listed = sorted(fact for task in tasks for fact in task.fact_ids)
     if listed != list(range(len(dataset.facts))) or not all(task.fact_ids for task in tasks):

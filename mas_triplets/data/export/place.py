@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 from mas_triplets.errors import UserError
 from mas_triplets.files import put_in_place, read_json, replacing, scratch_folder, write_json
 
+_OURS = re.compile(r"(train|val|test)\.json|B\d+_(train|val|test|facts)\.csv")  # a mark may name what it likes
 MARK = "export.json"
 """Says in a folder which data set it was exported from, and names the files that belong to it."""
 
@@ -46,15 +48,24 @@ class Exported:
 
 
 @contextmanager
-def new_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
+def new_file(path: Path, begins: re.Pattern[bytes], *, overwrite: bool) -> Iterator[Path]:
     """Yield a temporary path; what is written there becomes `path` at the end.
 
+    Args:
+        path: the file.
+        begins: how another export begins.
+        overwrite: whether another export is replaced.
+
     Raises:
-        UserError: `path` is a folder, or holds something else and `overwrite` is false.
+        UserError: `path` is a folder, holds what no export wrote, or another export and `overwrite` is false.
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder: give --out the name of a file")
-    with replacing(path) as temporary:
+    if path.exists():
+        with path.open("rb") as handle:
+            if not begins.match(handle.read(1 << 16)):
+                raise UserError(f"{path} is there and no export wrote it: choose another --out, nothing was written")
+    with replacing(path.resolve() if path.is_symlink() else path) as temporary:
         yield temporary
         if path.exists() and not overwrite and not filecmp.cmp(temporary, path, shallow=False):
             raise UserError(f"{path} exists and holds something else: choose another --out, or pass --overwrite")
@@ -90,6 +101,9 @@ def _check_is_export(path: Path) -> None:
     there = {file.name for file in path.iterdir()}
     mark = read_json(path / MARK, "the mark of an export") if MARK in there else {}
     named = mark.get("files") if isinstance(mark, dict) else None
-    strange = sorted(there - {MARK, *(named if isinstance(named, list) else ())})
+    known = (
+        {name for name in named if isinstance(name, str) and _OURS.fullmatch(name)} if isinstance(named, list) else ()
+    )
+    strange = sorted(there - {MARK, *known})
     if strange:
         raise UserError(f"{path} holds {strange[0]}, which no export wrote: choose another --out, nothing was written")

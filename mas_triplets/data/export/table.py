@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,11 @@ from mas_triplets.facts import SLOTS
 from mas_triplets.progress import SILENT, Silent
 
 COLUMNS = ("image", *SLOTS, "split", *BOXES)
+_BEGINS = {
+    ".csv": re.compile(",".join(COLUMNS).encode() + b"\n"),
+    ".jsonl": re.compile(rb'\{"image": "[^\n]*", "subject": "[^\n]*"split": "(train|val|test)"'),
+}
+"""How a list begins that was exported: another file is not replaced."""
 
 
 def export_table(
@@ -47,7 +53,7 @@ def export_table(
     if kind == ".csv" and pc.any(pc.match_substring(dataset.images["file_name"], "\r")).as_py():
         raise UserError(f"a picture of {dataset.folder} has a carriage return in its name: write .jsonl, not .csv")
     write = _write_csv if kind == ".csv" else _write_json_lines
-    with new_file(out, overwrite=overwrite) as temporary:
+    with new_file(out, _BEGINS[kind], overwrite=overwrite) as temporary:
         write(temporary, _batches(dataset, progress))
     count = len(dataset.instance_fact)
     rows = [{"file": out.name, "labels": count, "images": len(dataset.images), "facts": len(dataset.facts)}]
@@ -98,6 +104,7 @@ def _read_back(dataset: PreparedDataset, pictures: Pictures, out: Path) -> str:
     inside = not all(Path(name).is_absolute() for name in dataset.images["file_name"].to_pylist())
     images = dataset.folder if inside else pictures.folder
     command = ["mas-triplets", "prepare", "table", str(out), "--images", str(images)]
+    command += ["--verify-images", "header"]  # `full` would find pictures of equal bytes in two parts
     if PARTS.index("val") not in dataset.image_part:  # else it would draw a validation part anew
         command += ["--validation", "0"]
     return shlex.join([*command, "--out", f"{dataset.folder}-again"])
