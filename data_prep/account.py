@@ -14,20 +14,35 @@ from mas_triplets.data.format import PARTS
 def account(
     about: About,
     pictures: Mapping[str, Picture],
+    relations: Mapping[str | None, int],
     scale: Mapping[str, object],
     images: Path | None,
     builder: DatasetBuilder,
 ) -> Iterator[str]:
-    """Note the source's counts in the builder, and yield a sentence for each thing that was not to be expected."""
-    counts = Counter(picture.part for picture in pictures.values())
-    read = {part: counts[part] for part in PARTS if counts[part]} | {"all": len(pictures)}
-    builder.source_pictures = {"read": read, **({"published": dict(about.published)} if about.published else {})}
+    """Note the source's counts in the builder, and yield a sentence for each thing that was not to be expected.
+
+    Args:
+        about: the source.
+        pictures: all pictures of the source.
+        relations: number of relations read a part; empty where they are not counted.
+        scale: of pictures whose boxes were scaled.
+        images: the folder of the pictures, if any.
+        builder: holds what was kept.
+    """
     if images is None:
         yield "Prepared without its pictures: give their folder with --images before training."
-    for part, number in about.published.items():
-        if read.get(part, number) != number:
-            where = "" if part == "all" else f" in {part}"
-            yield f"{read[part]:,} pictures{where}, where the authors published {number:,}."
+    of_pictures = Counter(picture.part for picture in pictures.values())
+    for what, counts, published in (
+        ("pictures", of_pictures, about.published),
+        ("relations", relations, about.published_relations),
+    ):
+        read = {part: number for part in PARTS if (number := counts.get(part))} | {"all": sum(counts.values())}
+        if counts:
+            builder.source_counts[what] = {**({"published": dict(published)} if published else {}), "read": read}
+        for part, number in published.items():
+            if read.get(part, number) != number:
+                where = "" if part == "all" else f" in {part}"
+                yield f"{read[part]:,} {what}{where}, where the authors published {number:,}."
     if scale:
         yield f"{len(scale):,} pictures are not as large as the source says, such as {min(scale)}: boxes are scaled."
     without = len(pictures) - builder.pictures_in_use()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -129,10 +130,14 @@ def assemble(
     if isinstance(reader, WantsSizes):
         reader.take_sizes(sizes | {image_id: sizes[other] for image_id, other in used.same_as.items()})
     shown = {image_id: image_id for image_id in sizes} | used.same_as
+    relations: Counter[str | None] = Counter()
     for label in _by_picture(reader, f"reading {name}", len(pictures), progress):
         if isinstance(label, Rejected):
             builder.reject(label.source, label.reason, label.detail)
-        elif label.image_id in shown:
+            continue
+        if reader.about.published_relations and label.words[2] is not None and label.image_id in pictures:
+            relations[pictures[label.image_id].part] += 1
+        if label.image_id in shown:
             _add(builder, label, shown[label.image_id], sizes, used.scale.get(label.image_id), options)
         else:
             reason, detail = used.refused.get(label.image_id, ("orphan id", f"no picture {label.image_id} is known"))
@@ -141,7 +146,7 @@ def assemble(
     for path in reader.files:
         builder.add_source(path)
     builder.leave_out_rare(options.min_images)
-    notes = [*_divide(builder, options), *account(reader.about, pictures, used.scale, images, builder)]
+    notes = [*_divide(builder, options), *account(reader.about, pictures, relations, used.scale, images, builder)]
     builder.notes += notes
     for note in notes:
         progress.note(note)

@@ -78,6 +78,7 @@ class About:
         citation: the paper to cite.
         notes: sentences for the card.
         published: number of pictures in train, val, test, or in "all", where the authors tell.
+        published_relations: number of relations, as their files have them, likewise.
         images: folder of the pictures, where the source itself holds them.
         passes: how often `labels` goes through the pictures, where it reads several files of them one after another.
     """
@@ -86,6 +87,7 @@ class About:
     citation: str
     notes: tuple[str, ...] = ()
     published: Mapping[str, int] = field(default_factory=dict)
+    published_relations: Mapping[str, int] = field(default_factory=dict)
     images: Path | None = None
     passes: int = 1
 

@@ -42,7 +42,8 @@ class DatasetBuilder:
         options: the options of the preparation, plain values.
         sources: name, size and SHA-256 of each source file.
         notes: sentences for the card.
-        source_pictures: pictures by part in the source, with and without facts: "read" and, if known, "published".
+        source_counts: "pictures" and, where their number is published, "relations" of the source by part, whether kept
+            or not: "read" and, if known, "published".
     """
 
     name: str
@@ -50,7 +51,7 @@ class DatasetBuilder:
     options: Mapping[str, Any] = field(default_factory=dict)
     sources: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    source_pictures: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    source_counts: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
     _images: CollectedImages = field(default_factory=CollectedImages)
     _facts: CollectedFacts = field(default_factory=CollectedFacts)
     _rejects: Rejects = field(default_factory=Rejects)
@@ -229,7 +230,7 @@ class DatasetBuilder:
             "options": dict(self.options),
             "boxes": "x1 y1 x2 y2, pixels, 0-based, half-open, picture as stored",
             "counts": written.counts,
-            "source_pictures": {key: dict(counts) for key, counts in self.source_pictures.items()},
+            "source_counts": self.source_counts,
             "rejected": dict(sorted(self.rejected.items())),
             "notes": self.notes,
             "files": {

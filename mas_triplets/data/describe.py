@@ -21,7 +21,7 @@ def describe_dataset(dataset: PreparedDataset) -> Tables:
     common = np.argsort(-per_fact.sum(0), kind="stable")[:10]
     tables: Tables = {
         f"{dataset.name}: records": [
-            *_source_pictures(dataset.description.get("source_pictures")),
+            *_source_counts(dataset.description.get("source_counts", {})),
             *({"what": what, **counts[what], "all": sum(counts[what].values())} for what in ("images", "instances")),
         ],
         "facts": [
@@ -49,16 +49,13 @@ def describe_dataset(dataset: PreparedDataset) -> Tables:
     return tables
 
 
-def _source_pictures(counts: Any) -> list[dict[str, Any]]:
-    """Rows for the pictures that the source has, with and without facts, and that its authors published."""
-    rows = []
-    read = (
-        counts["read"].keys() - {"all"} if isinstance(counts, dict) and isinstance(counts.get("read"), dict) else set()
-    )
-    for key in ("published", "read"):
-        given = counts.get(key) if isinstance(counts, dict) else None
-        if isinstance(given, dict):
+def _source_counts(found: dict[str, dict[str, dict[str, int]]]) -> list[dict[str, Any]]:
+    """Rows for the pictures and relations that the source has, kept or not, and that its authors published."""
+    rows: list[dict[str, Any]] = []
+    for what, counts in found.items():
+        for key, given in counts.items():
             known = {part: given.get(part) for part in PARTS}
-            whole = sum(given[part] for part in PARTS if part in given) if given.keys() >= read else None
-            rows.append({"what": f"pictures {key}", **known, "all": given.get("all", whole)})
+            complete = given.keys() >= counts.get("read", {}).keys() - {"all"}
+            whole = sum(number for number in known.values() if number is not None) if complete else None
+            rows.append({"what": f"{what} {key}", **known, "all": given.get("all", whole)})
     return rows

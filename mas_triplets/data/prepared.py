@@ -126,6 +126,12 @@ def _check_description(description: dict[str, Any], path: Path) -> None:
     for key in ("images", "instances", "facts"):
         if not isinstance(description["counts"].get(key), dict):
             raise UserError(f"{path} is damaged, its counts have no '{key}': prepare the data set again")
+    counted = description.get("source_counts", {})
+    tables = (
+        [t for c in counted.values() if isinstance(c, dict) for t in c.values()] if isinstance(counted, dict) else [0]
+    )
+    if not all(isinstance(table, dict) and all(type(number) is int for number in table.values()) for table in tables):
+        raise UserError(f"{path} is damaged, its 'source_counts' are no counts: prepare the data set again")
     numbers = [*description["rejected"].values(), *(n for c in description["counts"].values() for n in c.values())]
     if not all(type(number) is int for number in numbers):
         raise UserError(f"{path} is damaged, a count in it is no whole number: prepare the data set again")
