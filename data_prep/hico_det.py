@@ -170,7 +170,7 @@ class HicoReader:
     def _list(self, file: Path, part: str) -> Iterator[Scene | Rejected]:
         """Read a list in the form of HOI-A."""
         first = _first_pixel(self._loaded[file])
-        for picture in listed_pictures(self._loaded[file], f"{file.name}#{part}"):
+        for picture in listed_pictures(self._loaded[file], f"{file.name}#{part}/"):
             yield picture if isinstance(picture, Rejected) else Scene(picture.file, None, _listed(picture), first)
 
 

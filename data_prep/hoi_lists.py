@@ -51,10 +51,10 @@ def listed_pictures(records: list[Any], name: str) -> Iterator[ListedPicture | R
 
     Args:
         records: what the file holds.
-        name: what sources begin with, such as the file's name.
+        name: what sources begin with, such as "trainval_hico.json#"; the place in the list follows.
     """
     for place, record in enumerate(records):
-        source = f"{name}/{place}"
+        source = f"{name}{place}"
         try:
             file = field(record, "file_name", str)
             yield ListedPicture(file, source, field(record, "annotations", list), field(record, "hoi_annotation", list))

@@ -61,7 +61,7 @@ class PairsReader:
                     yield Rejected(source, "malformed record", str(error))
 
     def labels(self) -> Iterator[Label | Rejected]:
-        """Yield <person, action, thing> for each pair."""
+        """Yield <person, action, thing> for each pair, and each person and thing once."""
         for part, content in self._read.items():
             things = dict(enumerate(content["objects"])) if "objects" in content else COCO_CATEGORIES
             for place, annotation in enumerate(content["annotations"]):
@@ -75,8 +75,12 @@ class PairsReader:
                 except MalformedError as error:
                     yield Rejected(source, "malformed record", str(error))
                     continue
+                seen: set[tuple[str, Box]] = set()
                 for pair, values in enumerate(zip(*columns, strict=True)):
-                    yield _pair(name, f"{source}/{pair}", values, content["classes"], things)
+                    label = _pair(name, f"{source}/{pair}", values, content["classes"], things)
+                    yield label
+                    if isinstance(label, Label):
+                        yield from _once(label, seen)
 
 
 class ListReader:
@@ -134,11 +138,17 @@ def _listed_labels(picture: ListedPicture) -> Iterator[Label | Rejected]:
             yield Rejected(pair.source, "malformed record", str(error))
             continue
         words = ("person", action if thing is None else predicate(action, role), thing)
-        yield Label(name, words, pair.source, box, other)
-        for word, place, what in (("person", box, "person"), (thing, other, "thing")):
-            if word is not None and place is not None and (word, place) not in seen:
-                seen.add((word, place))
-                yield Label(name, (word, None, None), f"{pair.source}/{what}", place)
+        label = Label(name, words, pair.source, box, other)
+        yield label
+        yield from _once(label, seen)
+
+
+def _once(label: Label, seen: set[tuple[str, Box]]) -> Iterator[Label]:
+    """Yield the person and the thing of a label, as far as they are not in `seen` yet."""
+    for word, box, what in ((label.words[0], label.subject_box, "person"), (label.words[2], label.object_box, "thing")):
+        if word is not None and box is not None and (word, box) not in seen:
+            seen.add((word, box))
+            yield Label(label.image_id, (word, None, None), f"{label.source}/{what}", box)
 
 
 def _check_order(pictures: list[ListedPicture | Rejected], file: Path) -> None:

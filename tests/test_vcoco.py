@@ -130,6 +130,8 @@ def test_repacked_pairs(tmp_path: Path) -> None:
     assert sorted(rows(dataset)) == [
         (NAME, "<person, hit with, umbrella>", "train", [10, 10, 40, 60], [30, 20, 50, 40]),
         (NAME, "<person, hold, umbrella>", "train", [10, 10, 40, 60], [30, 20, 50, 40]),
+        (NAME, "<person>", "train", [10, 10, 40, 60], None),  # once, though it is in two pairs
+        (NAME, "<umbrella>", "train", [30, 20, 50, 40], None),
     ]
     assert reasons(dataset) == {"index out of range": 1, "malformed record": 1}
 
@@ -139,7 +141,8 @@ def test_the_first_version_of_the_pairs_has_coco_numbers_and_no_names(tmp_path: 
     content = {"annotations": [columns], "classes": PAIRS["classes"], "images": [9]}
     dump(tmp_path / "v" / "instances_vcoco_trainval.json", content)
     dataset = prepared(tmp_path / "v", tmp_path / "out")
-    assert sorted(row[1] for row in rows(dataset)) == ["<person, hit with, umbrella>", "<person, hold, umbrella>"]
+    facts = ["<person, hit with, umbrella>", "<person, hold, umbrella>", "<person>", "<umbrella>"]
+    assert sorted(row[1] for row in rows(dataset)) == facts
     assert reasons(dataset) == {"index out of range": 1}
 
 
@@ -200,11 +203,11 @@ def test_a_list_in_the_form_of_hoi_a(tmp_path: Path) -> None:
         key=str,
     )
     assert rejected(dataset) == [
-        ("index out of range", "trainval_vcoco.json#/0/10"),
-        ("index out of range", "trainval_vcoco.json#/0/8"),
-        ("index out of range", "trainval_vcoco.json#/0/9"),
-        ("malformed record", "trainval_vcoco.json#/0/11"),
-        ("malformed record", "trainval_vcoco.json#/2"),
+        ("index out of range", "trainval_vcoco.json#0/10"),
+        ("index out of range", "trainval_vcoco.json#0/8"),
+        ("index out of range", "trainval_vcoco.json#0/9"),
+        ("malformed record", "trainval_vcoco.json#0/11"),
+        ("malformed record", "trainval_vcoco.json#2"),
     ]
 
 
