@@ -98,6 +98,22 @@ def test_a_picture_of_another_size_has_its_boxes_scaled_or_is_refused(tmp_path: 
     assert any("2 pictures are not as large as the source says" in note for note in dataset.description["notes"])
 
 
+def test_the_orientation_that_a_camera_notes_is_not_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter before it is shown
+    for name in ("stored", "shown"):
+        Image.new("RGB", (100, 80)).save(tmp_path / f"{name}.jpg", exif=exif)
+    shots: list[Picture | Rejected] = [shot("stored"), shot("shown", size=(80, 100))]
+    facts: list[Label | Rejected] = [
+        Label(n, ("dog", None, None), f"r#{n}", (0, 0, 90, 70)) for n in ("stored", "shown")
+    ]
+    made = assemble("given", Given(shots, facts), tmp_path / "out", tmp_path, Options(validation=0))
+    dataset = PreparedDataset.open(made)
+    assert [(row[0], row[3]) for row in rows(dataset)] == [("stored", [0, 0, 90, 70])]
+    assert rejected(dataset) == [("size mismatch", "images#shown"), ("size mismatch", "r#shown")]
+    assert dataset.images["width"].to_pylist() == [100]
+
+
 def test_a_box_outside_its_picture_is_told_as_that(tmp_path: Path) -> None:
     facts: list[Label | Rejected] = [Label("a", ("dog", None, None), "r#0")]
     dataset = prepared(
