@@ -61,7 +61,7 @@ def source_command(
     make_reader: Callable[[Path], Reader],
     about: str,
     *,
-    holds: str = "The folder with the source's files, or the archive they came in.",
+    holds: str = "The folder with the source's files, one of them, or the archive they came in.",
     with_pictures: bool = False,
     validation_share: float = 0.1,
     verifying: Verifying = Verifying.header,

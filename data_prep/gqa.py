@@ -11,6 +11,7 @@ from typing import Any
 
 from data_prep.command import run_alone, source_command
 from data_prep.json_files import MalformedError, field, load, number
+from data_prep.places import folder_of
 from data_prep.records import About, Label, Picture, Rejected
 from mas_triplets.data.boxes import Box
 from mas_triplets.errors import UserError
@@ -27,17 +28,16 @@ class GqaReader:
     """Reads train_sceneGraphs.json and val_sceneGraphs.json.
 
     Args:
-        path: their folder; one of the two is enough.
+        path: their folder, or one of the two.
 
     Raises:
         UserError: neither file is there, or one is not an object.
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.is_dir():
-            raise UserError(f"{path} is not a folder: give the one that holds train_sceneGraphs.json")
+        path, only = folder_of(path, "train_sceneGraphs.json")
         given = {part: path / f"{part}_sceneGraphs.json" for part in PARTS}
-        found = {part: file for part, file in given.items() if file.exists()}
+        found = {part: file for part, file in given.items() if only in (None, file.name) and file.exists()}
         if not found:
             raise UserError(f"{path} holds neither train_sceneGraphs.json nor val_sceneGraphs.json of GQA")
         self.files = list(found.values())

@@ -16,6 +16,7 @@ from data_prep.command import run_alone, source_command
 from data_prep.hico_mat import MatFiles
 from data_prep.hoi_lists import ListedPicture, listed_pairs, listed_pictures
 from data_prep.json_files import MalformedError, entry, field, four_numbers, load
+from data_prep.places import folder_of
 from data_prep.records import About, Label, Picture, Rejected
 from mas_triplets.data.boxes import Box
 from mas_triplets.errors import UserError
@@ -61,16 +62,15 @@ class HicoReader:
     """Reads what is in the folder: anno_bbox.mat with anno.mat, else instances_train2015.json, else trainval_hico.json.
 
     Args:
-        path: the folder.
+        path: the folder, or one of the files.
 
     Raises:
         UserError: none of them is there, or one is not HICO-DET's.
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.is_dir():
-            raise UserError(f"{path} is not a folder: give the one that holds anno_bbox.mat of HICO-DET")
-        kind, self._given = _found(path)
+        path, only = folder_of(path, "anno_bbox.mat of HICO-DET")
+        kind, self._given = _found(path, only)
         self._folder, self._is_list = path, kind == "list"
         self._form = {"mat": self._mat, "columns": self._columns, "list": self._list}[kind]
         self.files = sorted({*self._given.values()})
@@ -201,9 +201,10 @@ def _listed(picture: ListedPicture) -> Iterator[tuple[str, str, str, Any, Any] |
             yield (pair.source, pair.verb, pair.thing[0], pair.person_box, pair.thing[1])
 
 
-def _found(path: Path) -> tuple[str, dict[str, Path]]:
+def _found(path: Path, only: str | None) -> tuple[str, dict[str, Path]]:
     for kind, names in _FORMS.items():
-        given = {part: path / name for part, name in names.items() if (path / name).exists()}
+        wanted = {part: path / name for part, name in names.items() if only in (None, name)}
+        given = {part: file for part, file in wanted.items() if file.exists()}
         if given:
             return kind, given
     raise UserError(f"{path} holds none of anno_bbox.mat, instances_train2015.json, trainval_hico.json of HICO-DET")

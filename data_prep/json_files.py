@@ -32,8 +32,19 @@ def load(path: Path, kind: type[T], what: str) -> T:
         UserError: it is absent, unreadable, not JSON, or its top level is something else.
     """
     remedy = f"it should be {what}"
+    repeated: str | None = None
+
+    def whole(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """Make an object; the outermost comes last, so `repeated` is a key of it in the end."""
+        nonlocal repeated
+        found = dict(pairs)
+        keys = [key for key, _ in pairs] if len(found) < len(pairs) else []
+        repeated = next((key for key in keys if keys.count(key) > 1), None)
+        return found
+
     try:
-        value = json.loads(path.read_bytes().decode("utf-8-sig"))
+        # of an object by name, the first of two values of one name would be lost without a word
+        value = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=whole if kind is dict else None)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: {remedy}") from None
     except IsADirectoryError:
@@ -50,6 +61,8 @@ def load(path: Path, kind: type[T], what: str) -> T:
         raise UserError(f"{path} holds a {type(value).__name__}, not a {kind.__name__}: {remedy}")
     if not value:
         raise UserError(f"{path} is empty: {remedy}")
+    if repeated is not None:
+        raise UserError(f"{path} has {repeated!r:.80} twice at its top: {remedy}, each name once")
     return value
 
 

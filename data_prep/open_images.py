@@ -14,6 +14,7 @@ from pathlib import Path
 
 from data_prep.command import run_alone, source_command
 from data_prep.json_files import MalformedError
+from data_prep.places import folder_of
 from data_prep.records import About, Label, Picture, Rejected
 from mas_triplets.data.boxes import Box
 from mas_triplets.errors import UserError
@@ -49,10 +50,9 @@ class OpenImagesReader:
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.is_dir():
-            raise UserError(f"{path} is not a folder: give the one that holds the *-annotations-vrd.csv of Open Images")
+        path, only = folder_of(path, "the *-annotations-vrd.csv of Open Images")
         self.sizes: dict[str, tuple[int, int]] = {}
-        self._annotations = _annotations(path)
+        self._annotations = _annotations(path, only)
         classes = sorted({file for name in _CLASS_NAMES for file in path.glob(name)})
         if not classes:
             raise UserError(f"{path} holds no class-descriptions-boxable.csv or oidv6-class-descriptions.csv: add one")
@@ -161,11 +161,11 @@ class OpenImagesReader:
                 yield f"{file} is not there: {so}."
 
 
-def _annotations(path: Path) -> dict[str, Path]:
-    """Return the file of each part that is there."""
+def _annotations(path: Path, only: str | None) -> dict[str, Path]:
+    """Return the file of each part that is there, or the part of that one."""
     found: dict[str, Path] = {}
     for file in sorted(path.iterdir()):
-        match = _ANNOTATIONS.fullmatch(file.name)
+        match = _ANNOTATIONS.fullmatch(file.name) if only in (None, file.name) else None
         if match and (first := found.setdefault(match[1].lower(), file)) != file:
             raise UserError(f"{first} and {file.name} are both of the part {match[1].lower()}: keep one of them there")
     if not found:

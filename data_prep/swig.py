@@ -23,6 +23,7 @@ from typing import Any
 
 from data_prep.command import run_alone, source_command
 from data_prep.json_files import MalformedError, field, four_numbers, load
+from data_prep.places import folder_of
 from data_prep.records import About, Label, Picture, Rejected
 from mas_triplets.data.boxes import Box
 from mas_triplets.errors import UserError
@@ -40,14 +41,16 @@ class SwigReader:
     """Reads train.json, dev.json and test.json, those that are there, with the words of imsitu_space.json.
 
     Args:
-        path: the folder that holds them, itself or in SWiG_jsons/, as the authors' repository has them.
+        path: the folder that holds them, itself or in SWiG_jsons/, as the authors' repository has them; or one of them.
 
     Raises:
         UserError: a file is absent or is not SWiG's.
     """
 
     def __init__(self, path: Path) -> None:
-        found = {name: file for name in PARTS if (file := _file(path, f"{name}.json")).exists()}
+        path, only = folder_of(path, "train.json and imsitu_space.json of SWiG")
+        files = {name: _file(path, f"{name}.json") for name in PARTS}
+        found = {name: file for name, file in files.items() if only in (None, file.name) and file.exists()}
         if not found:
             raise UserError(
                 f"{path} holds none of train.json, dev.json and test.json, nor does its SWiG_jsons: give SWiG's folder"

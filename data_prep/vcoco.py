@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from data_prep.command import run_alone, source_command
+from data_prep.places import folder_of
 from data_prep.records import Reader
 from data_prep.vcoco_original import Files, OriginalReader
 from data_prep.vcoco_repacked import ListReader, PairsReader
@@ -27,9 +28,8 @@ def vcoco_reader(path: Path) -> Reader:
     Raises:
         UserError: none of them is there.
     """
-    if not path.is_dir():
-        raise UserError(f"{path} is not a folder: give the one that holds vcoco_train.json of V-COCO")
-    there = sorted(file for file in path.rglob("*.json") if file.is_file())
+    path, only = folder_of(path, "vcoco_train.json of V-COCO")
+    there = sorted(file for file in path.rglob("*.json") if only in (None, file.name) and file.is_file())
     found = [(_files(there, pattern), make) for pattern, make in _FORMS]
     for files, make in sorted(found, key=lambda form: "train" not in form[0]):
         if files:

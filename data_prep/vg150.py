@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from data_prep.command import run_alone, source_command
 from data_prep.h5_files import Tables, consecutive, unheld
 from data_prep.json_files import MalformedError, field, load, stream
+from data_prep.places import folder_of
 from data_prep.records import About, Label, Picture, Rejected
 from data_prep.vg_images import WHAT, image_number, picture_of
 from mas_triplets.data.boxes import Box
@@ -52,10 +53,9 @@ class Vg150Reader:
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.is_dir():
-            raise UserError(f"{path} is not a folder: give the one that holds VG-SGG.h5, its dicts and image_data.json")
+        path, only = folder_of(path, "VG-SGG.h5, its dicts and image_data.json")
         self._path = path
-        self._h5 = _first_of(path, _WITH_ATTRIBUTES[0], _PLAIN[0])
+        self._h5 = path / only if only else _first_of(path, _WITH_ATTRIBUTES[0], _PLAIN[0])
         beside = _WITH_ATTRIBUTES[1] if self._h5.name == _WITH_ATTRIBUTES[0] else _PLAIN[1]
         self._dicts = _first_of(path, beside, _WITH_ATTRIBUTES[1], _PLAIN[1])
         self._images = _first_of(path, "image_data.json.zip", "image_data.json")

@@ -15,6 +15,7 @@ from typing import Any
 from data_prep.aliases import read_aliases
 from data_prep.command import run_alone, source_command
 from data_prep.json_files import MalformedError, field, number, stream
+from data_prep.places import folder_of
 from data_prep.records import About, Label, Picture, Rejected
 from data_prep.vg_images import WHAT, image_number, picture_of
 from mas_triplets.data.boxes import Box
@@ -34,17 +35,16 @@ class VisualGenomeReader:
     is absent, the newest first; object_alias.txt and relationship_alias.txt are followed if they are there.
 
     Args:
-        path: their folder.
+        path: their folder, or one of the others, which then is read alone.
 
     Raises:
         UserError: image_data.json is absent, or all of the others.
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.is_dir():
-            raise UserError(f"{path} is not a folder: give the one that holds image_data.json of Visual Genome")
-        found = {kind: _newest(path, kind) for kind in ("image_data", *_KINDS)}
-        self._images = found.pop("image_data")
+        path, only = folder_of(path, "image_data.json of Visual Genome")
+        found = {kind: _newest(path, kind, only) for kind in _KINDS}
+        self._images = _newest(path, "image_data", None)
         if self._images is None:
             raise UserError(f"{path} lacks image_data.json of Visual Genome, or image_data.json.zip: put it there")
         self._given = {kind: file for kind, file in found.items() if file is not None}
@@ -145,9 +145,10 @@ def _box(thing: dict[str, Any]) -> Box:
     return (x, y, x + w, y + h)
 
 
-def _newest(path: Path, kind: str) -> Path | None:
+def _newest(path: Path, kind: str, only: str | None) -> Path | None:
     pattern = re.compile(rf"{kind}(?:_v(\d+)(?:_(\d+))?)?\.json(\.zip)?")
-    found = {file: match for file in path.glob(f"{kind}*.json*") if (match := pattern.fullmatch(file.name))}
+    there = (file for file in path.glob(f"{kind}*.json*") if only in (None, file.name))
+    found = {file: match for file in there if (match := pattern.fullmatch(file.name))}
 
     def preference(file: Path) -> tuple[float, float, bool]:
         major, minor, zipped = found[file].groups()

@@ -11,6 +11,7 @@ from typing import Any
 
 from data_prep.command import run_alone, source_command
 from data_prep.json_files import MalformedError, entry, field, four_numbers, load, names, number
+from data_prep.places import folder_of
 from data_prep.records import About, Label, Picture, Rejected
 from mas_triplets.data.boxes import Box
 from mas_triplets.errors import UserError
@@ -41,17 +42,17 @@ class VrdReader:
     """Reads annotations_train.json and annotations_test.json, with objects.json and predicates.json beside them.
 
     Args:
-        path: their folder. sg_train_annotations.json and sg_test_annotations.json in it add objects and attributes.
+        path: their folder, or one of the two. sg_train_annotations.json and sg_test_annotations.json in it add objects
+            and attributes.
 
     Raises:
         UserError: a file is absent or is not VRD's.
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.is_dir():
-            raise UserError(f"{path} is not a folder: give the one that holds annotations_train.json and objects.json")
+        path, only = folder_of(path, "annotations_train.json and objects.json")
         given = {part: path / f"annotations_{part}.json" for part in PARTS}
-        self._annotations = {part: file for part, file in given.items() if file.exists()}
+        self._annotations = {part: f for part, f in given.items() if only in (None, f.name) and f.exists()}
         if not self._annotations:
             raise UserError(f"{path} holds neither annotations_train.json nor annotations_test.json of VRD")
         graphs = {part: path / f"sg_{part}_annotations.json" for part in PARTS}

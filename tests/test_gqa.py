@@ -122,7 +122,7 @@ def test_bad_files_are_told(tmp_path: Path, train: Any, sentence: str) -> None:
 
 
 def test_an_absent_folder_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nowhere is not a folder"):
+    with pytest.raises(UserError, match="nowhere does not exist"):
         GqaReader(tmp_path / "nowhere")
 
 

@@ -263,9 +263,15 @@ def test_a_folder_in_place_of_a_file_is_told(tmp_path: Path, name: str) -> None:
         assemble("oi", OpenImagesReader(source), tmp_path / "out")
 
 
-def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is not a folder: give the one that holds"):
-        OpenImagesReader(write(tmp_path) / "test-annotations-vrd.csv")
+def test_one_file_is_read_alone_and_another_is_told(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    given = sorted(folder.glob("*vrd.csv"))
+    reader = OpenImagesReader(given[0])
+    assert [file for file in reader.files if file.name.endswith("vrd.csv")] == given[:1]
+    with pytest.raises(UserError, match=r"holds no \*-annotations-vrd\.csv of Open Images"):
+        OpenImagesReader(next(folder.glob("*class-descriptions*")))
+    with pytest.raises(UserError, match="nowhere does not exist: give the folder that holds"):
+        OpenImagesReader(tmp_path / "nowhere")
 
 
 def test_damaged_copies_end_in_a_data_set_or_a_sentence(tmp_path: Path) -> None:

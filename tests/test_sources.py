@@ -7,9 +7,12 @@ import os
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
 from test_cli import fails, run
 from test_vrd import pictures, write
+
+from mas_triplets.data.prepared import PreparedDataset
 
 SOURCES = sorted(point.name for point in entry_points(group="mas_triplets.sources") if point.name != "scenes")
 
@@ -70,3 +73,23 @@ def test_names_that_are_no_text_and_the_root_are_told(tmp_path: Path) -> None:
     )
     fails("prepare", "vrd", "vrd", "--out", "/", cwd=tmp_path, says="/")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["vrd"]
+
+
+def test_one_file_is_read_alone(tmp_path: Path) -> None:
+    write(tmp_path / "vrd")
+    both, alone = tmp_path / "both", tmp_path / "alone"
+    run("prepare", "vrd", "vrd", "--out", both, "--validation", "0", cwd=tmp_path)
+    run("prepare", "vrd", "vrd/annotations_test.json", "--out", alone, "--validation", "0", cwd=tmp_path)
+    images = PreparedDataset.open(both).images
+    of_test = images.filter(pc.equal(images["split"], "test"))["image_id"].to_pylist()
+    assert PreparedDataset.open(alone).images["image_id"].to_pylist() == of_test
+    fails("prepare", "vrd", "vrd/objects.json", "--out", "x", cwd=tmp_path, says="holds neither annotations_train.json")
+
+
+def test_a_name_that_stands_twice_in_an_object_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "vrd")
+    path = tmp_path / "vrd" / "annotations_test.json"
+    path.write_text(path.read_text().rstrip().removesuffix("}") + ', "a.jpg": [], "a.jpg": []}')
+    fails(
+        "prepare", "vrd", "vrd", "--out", "x", cwd=tmp_path, says="annotations_test.json has 'a.jpg' twice at its top"
+    )

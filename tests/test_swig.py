@@ -238,7 +238,9 @@ def test_bad_files_are_told(tmp_path: Path, name: str, value: Any, sentence: str
 
 
 def test_what_is_absent_and_a_folder_in_place_of_a_file_are_told(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "nowhere", write(tmp_path / "space", imsitu_space=SPACE)):
+    with pytest.raises(UserError, match="nowhere does not exist: give the folder that holds"):
+        SwigReader(tmp_path / "nowhere")
+    for path in (tmp_path, write(tmp_path / "space", imsitu_space=SPACE)):
         with pytest.raises(UserError, match=r"holds none of train\.json, dev\.json and test\.json"):
             SwigReader(path)
     with pytest.raises(UserError, match=r"imsitu_space\.json does not exist: it should be SWiG's nouns and verbs"):

@@ -401,7 +401,7 @@ def test_what_is_no_h5_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     file.mkdir()
     with pytest.raises(UserError, match=r"with-attri\.h5 is a folder: it should be VG150's"):
         Vg150Reader(folder)
-    with pytest.raises(UserError, match=r"image_data\.json is not a folder: give the one that holds VG-SGG\.h5"):
+    with pytest.raises(UserError, match=r"image_data\.json cannot be read as an HDF5 file"):
         Vg150Reader(folder / "image_data.json")
 
 
