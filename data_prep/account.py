@@ -24,7 +24,7 @@ def account(
     Args:
         about: the source.
         pictures: all pictures of the source.
-        relations: number of relations read a part; empty where they are not counted.
+        relations: number of relations read a part.
         scale: of pictures whose boxes were scaled.
         images: the folder of the pictures, if any.
         builder: holds what was kept.
@@ -37,7 +37,7 @@ def account(
         ("relations", relations, about.published_relations),
     ):
         read = {part: number for part in PARTS if (number := counts.get(part))} | {"all": sum(counts.values())}
-        if counts:
+        if counts and (published or what == "pictures"):
             builder.source_counts[what] = {**({"published": dict(published)} if published else {}), "read": read}
         for part, number in published.items():
             if read.get(part, number) != number:

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
-from struct import Struct
 
 from data_prep.account import account
-from data_prep.identity import LARGEST, collect, decide
-from data_prep.pictures import Store, Verify, look_into, put_pictures, stored_name
-from data_prep.records import Label, LocatesPictures, Reader, Rejected, WantsSizes
-from mas_triplets.data.boxes import Box, clip_box
+from data_prep.identity import Used, collect, decide
+from data_prep.labels import add_labels
+from data_prep.pictures import Found, Store, Verify, look_into, put_pictures, stored_name
+from data_prep.records import Label, LocatesPictures, Picture, Reader, Rejected, WantsSizes
 from mas_triplets.data.builder import DatasetBuilder, check_is_ours
 from mas_triplets.data.format import ORDERS, PARTS
 from mas_triplets.errors import UserError
-from mas_triplets.facts import Fact, is_unicode
 from mas_triplets.progress import SILENT, Silent
-
-_SINGLE = Struct("4f")
 
 
 @dataclass(frozen=True)
@@ -106,15 +100,37 @@ def assemble(
         builder.reject(pictures[image_id].source, *problem)
     for image_id, other in used.same_as.items():
         builder.reject(pictures[image_id].source, "duplicate", f"the same picture as {other}, which has its facts")
-    kept: dict[str, Path] = {}
+    sizes, kept = _add_images(builder, pictures, found, used, options.store)
+    if isinstance(reader, WantsSizes):
+        reader.take_sizes(sizes | {image_id: sizes[other] for image_id, other in used.same_as.items()})
+    labels = _by_picture(reader, f"reading {name}", len(pictures), progress)
+    relations = add_labels(builder, labels, pictures, used, sizes, options.orders)
+    for path in reader.files:
+        builder.add_source(path)
+    builder.leave_out_rare(options.min_images)
+    notes = [*_divide(builder, options), *account(reader.about, pictures, relations, used.scale, images, builder)]
+    builder.notes += notes
+    for note in notes:
+        progress.note(note)
+    in_use = builder.files_in_use()
+    stored = {file: path for file, path in kept.items() if file in in_use}
+    fill = (lambda folder: put_pictures(stored, folder, options.store, progress)) if stored else None
+    return builder.write(out, fill=fill, overwrite=overwrite)
+
+
+def _add_images(
+    builder: DatasetBuilder, pictures: Mapping[str, Picture], found: Mapping[str, Found], used: Used, store: Store
+) -> tuple[dict[str, tuple[int, int] | None], dict[str, Path]]:
+    """Add the pictures that are used. Return their sizes, and name -> file of those that go into the data set."""
     sizes: dict[str, tuple[int, int] | None] = {}
+    kept: dict[str, Path] = {}
     for image_id, picture in pictures.items():
         if image_id in used.refused or image_id in used.same_as:
             continue
         seen = found[image_id]
         sizes[image_id] = seen.size or picture.size
         file_name = f"images/{picture.file}" if seen.path is None else os.path.abspath(seen.path)  # noqa: PTH100
-        if seen.path is not None and options.store != "reference":
+        if seen.path is not None and store != "reference":
             file_name = stored_name(image_id, seen.path)
             kept[file_name] = seen.path
         builder.add_image(
@@ -127,33 +143,7 @@ def assemble(
             licence=picture.licence,
             sha256=seen.sha256,
         )
-    if isinstance(reader, WantsSizes):
-        reader.take_sizes(sizes | {image_id: sizes[other] for image_id, other in used.same_as.items()})
-    shown = {image_id: image_id for image_id in sizes} | used.same_as
-    relations: Counter[str | None] = Counter()
-    for label in _by_picture(reader, f"reading {name}", len(pictures), progress):
-        if isinstance(label, Rejected):
-            builder.reject(label.source, label.reason, label.detail)
-            continue
-        if reader.about.published_relations and label.words[2] is not None and label.image_id in pictures:
-            relations[pictures[label.image_id].part] += 1
-        if label.image_id in shown:
-            _add(builder, label, shown[label.image_id], sizes, used.scale.get(label.image_id), options)
-        else:
-            reason, detail = used.refused.get(label.image_id, ("orphan id", f"no picture {label.image_id} is known"))
-            if label.image_id not in pictures or label.source != pictures[label.image_id].source:  # else told above
-                builder.reject(label.source, reason, detail)
-    for path in reader.files:
-        builder.add_source(path)
-    builder.leave_out_rare(options.min_images)
-    notes = [*_divide(builder, options), *account(reader.about, pictures, relations, used.scale, images, builder)]
-    builder.notes += notes
-    for note in notes:
-        progress.note(note)
-    in_use = builder.files_in_use()
-    stored = {file: path for file, path in kept.items() if file in in_use}
-    fill = (lambda folder: put_pictures(stored, folder, options.store, progress)) if stored else None
-    return builder.write(out, fill=fill, overwrite=overwrite)
+    return sizes, kept
 
 
 def _by_picture(reader: Reader, what: str, pictures: int, progress: Silent) -> Iterator[Label | Rejected]:
@@ -168,64 +158,6 @@ def _by_picture(reader: Reader, what: str, pictures: int, progress: Silent) -> I
                 bar.show(what, min(passed, total - 1), total)
                 passed += 1
         bar.show(what, total, total)
-
-
-def _add(
-    builder: DatasetBuilder,
-    label: Label,
-    image_id: str,
-    sizes: Mapping[str, tuple[int, int] | None],
-    scale: tuple[float, float] | None,
-    options: Options,
-) -> None:
-    """Add a label to the picture `image_id`, or reject it."""
-    fact = _fact(label.words)
-    if not isinstance(fact, Fact):
-        builder.reject(label.source, *fact)
-        return
-    if fact.order not in options.orders:
-        builder.reject(label.source, "not asked for", f"{fact} has order {fact.order}")
-        return
-    boxes: list[Box | None] = []
-    for which, box in (("subject", label.subject_box), ("object", label.object_box)):
-        if box is not None and scale is not None:
-            box = (box[0] * scale[0], box[1] * scale[1], box[2] * scale[0], box[3] * scale[1])
-        clipped = None if box is None else _clipped(box, sizes[image_id])
-        if box is not None and clipped is None:
-            size = sizes[image_id]
-            where = f" inside the picture of {size[0]} x {size[1]}" if size else ""
-            detail = f"the box of the {which}, {' '.join(f'{side:.7g}' for side in box)}, has no area{where}"
-            builder.reject(label.source, "degenerate box", detail)
-            return
-        boxes.append(clipped)
-    if fact.order == 3 and fact.subject == fact.object and boxes[0] is not None and boxes[0] == boxes[1]:
-        builder.reject(label.source, "self relation", f"{fact} relates a thing to itself")
-        return
-    builder.add_instance(image_id, fact, label.source, subject_box=boxes[0], object_box=boxes[1], wording=label.words)
-
-
-@lru_cache(maxsize=1 << 16)
-def _fact(words: tuple[str, str | None, str | None]) -> Fact | tuple[str, str]:
-    """Return the fact of these words, or why there is none; the same words come again and again."""
-    given = [word for word in words if word is not None]
-    if not all(map(is_unicode, given)):
-        return "malformed record", "a slot is not valid Unicode text"
-    try:
-        fact = Fact(*words)
-    except UserError as error:
-        return "empty text", str(error)
-    if fact.order != len(given) or not fact.is_labelled_form:
-        return "empty text", f"a slot of {words} is empty"
-    return fact
-
-
-def _clipped(box: Box, size: tuple[int, int] | None) -> Box | None:
-    """Clip to the picture, or, where its size is not known, at zero; round as the tables do; None without an area."""
-    clipped = clip_box(box, *(size or (LARGEST, LARGEST)))
-    if clipped is None:
-        return None
-    x1, y1, x2, y2 = _SINGLE.unpack(_SINGLE.pack(*clipped))
-    return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
 
 
 def _divide(builder: DatasetBuilder, options: Options) -> Iterator[str]:
