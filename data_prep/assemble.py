@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -80,9 +80,7 @@ def assemble(
     if images is not None and not images.is_dir():
         raise UserError(f"{images} is not a folder: give the pictures' folder with --images")
     check_is_ours(out)  # before a source is read that takes minutes
-    for path in [*reader.files, *([images] if images else [])]:
-        if path.resolve().is_relative_to(out.resolve()):
-            raise UserError(f"{path} lies inside --out {out}, which would be replaced: choose another --out")
+    _check_outside(out, [*reader.files, *([images] if images else [])])
     builder = DatasetBuilder(
         name,
         about={"licence": reader.about.licence, "citation": reader.about.citation},
@@ -95,6 +93,7 @@ def assemble(
     for record in rejected:
         builder.reject(record.source, record.reason, record.detail)
     found = look_into(list(pictures.values()), images, options.verify, progress)
+    _check_outside(out, [seen.path for seen in found.values() if seen.path])  # a list may name any picture
     used = decide(pictures, found, relative=isinstance(reader, WantsSizes))
     for image_id, problem in used.refused.items():
         builder.reject(pictures[image_id].source, *problem)
@@ -116,6 +115,16 @@ def assemble(
     stored = {file: path for file, path in kept.items() if file in in_use}
     fill = (lambda folder: put_pictures(stored, folder, options.store, progress)) if stored else None
     return builder.write(out, fill=fill, overwrite=overwrite)
+
+
+def _check_outside(out: Path, paths: Iterable[Path]) -> None:
+    """Raise UserError if a file of the source lies inside `out`, where it would be lost when `out` is replaced."""
+    if not out.exists():
+        return
+    whole = out.resolve()
+    for path in paths:
+        if path.resolve().is_relative_to(whole):
+            raise UserError(f"{path} lies inside --out {out}, which would be replaced: choose another --out")
 
 
 def _add_images(

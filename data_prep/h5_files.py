@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.places import check_readable
 from mas_triplets.errors import UserError
 
 _NOT_READ = 3
@@ -118,15 +119,7 @@ def unheld(rows: NDArray[np.int64], total: int) -> list[int]:
 
 def _read(path: Path, names: Sequence[str], remedy: str) -> dict[str, NDArray[Any]]:
     """Return the tables that are there, with int64 or, where they have floating point, float64."""
-    try:
-        with path.open("rb"):
-            pass
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: {remedy}") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder: {remedy}") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): {remedy}") from None
+    check_readable(path, remedy)
     command = [sys.executable, "-P", "-m", "data_prep.h5_files", str(path.absolute()), *names]
     try:
         done = subprocess.run(command, capture_output=True, check=False, timeout=_SECONDS)

@@ -11,7 +11,7 @@ from mas_triplets.data.format import PARTS
 from mas_triplets.facts import is_unicode
 
 LARGEST = 1 << 31  # pixels along a side: the tables hold 32 bits
-SLACK = 2  # pixels by which sizes differ where programs cut off or round
+SLACK = 2, 0.02  # pixels, and share of a side, by which sizes differ where programs cut off or round
 
 
 def collect(records: Iterable[Picture | Rejected]) -> tuple[dict[str, Picture], list[Rejected]]:
@@ -95,7 +95,7 @@ def decide(pictures: Mapping[str, Picture], found: Mapping[str, Found], *, relat
 
 def _scale(told: tuple[int, int], seen: tuple[int, int], relative: bool) -> tuple[float, float] | None:
     """Return by how much boxes are scaled in width and height; None where the file is another picture, or turned."""
-    if max(abs(told[0] - seen[0]), abs(told[1] - seen[1])) <= SLACK:
+    if all(abs(one - other) <= min(SLACK[0], SLACK[1] * one) for one, other in zip(told, seen, strict=True)):
         return (1.0, 1.0)
     if told == seen[::-1]:
         return None

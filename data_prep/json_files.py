@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar, overload
 
 from data_prep.archives import DAMAGE
+from data_prep.places import check_readable
 from mas_triplets.errors import UserError
 
 T = TypeVar("T")
@@ -42,15 +43,10 @@ def load(path: Path, kind: type[T], what: str) -> T:
         repeated = next((key for key in keys if keys.count(key) > 1), None)
         return found
 
+    check_readable(path, remedy)
     try:
         # of an object by name, the first of two values of one name would be lost without a word
         value = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=whole if kind is dict else None)
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: {remedy}") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder: {remedy}") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): {remedy}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}): {remedy}") from None
     except json.JSONDecodeError as error:

@@ -17,6 +17,7 @@ import numpy as np
 
 from data_prep.command import run_alone, source_command
 from data_prep.json_files import MalformedError
+from data_prep.places import folder_of
 from data_prep.records import About, Label, Picture, Rejected
 from mas_triplets.data.prepared import PreparedDataset
 from mas_triplets.data.splits import Split, make_split
@@ -44,17 +45,17 @@ class LllReader:
         tasks: the words of all facts of each task, by the task's name ("B1"); complete once `labels` has ended.
 
     Args:
-        path: their folder.
+        path: their folder, or one B{k}_train.csv.
 
     Raises:
-        UserError: it is no folder or has no B{k}_train.csv; the iterators raise it where a file is not LLL's.
+        UserError: it is not there or has no B{k}_train.csv; the iterators raise it where a file is not LLL's.
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.is_dir():
-            raise UserError(f"{path} is not a folder: give the one that holds B1_train.csv, as splits/4tasks_random")
-        path = self._path = _tasks_folder(path)
-        matches = [match for file in path.glob("B*_*.csv") if (match := _FILE.fullmatch(file.name))]
+        path, only = folder_of(path, "B1_train.csv, as splits/4tasks_random")
+        path = self._path = path if only else _tasks_folder(path)
+        there = sorted(file.name for file in path.glob("B*_*.csv") if only in (None, file.name))
+        matches = [match for name in there if (match := _FILE.fullmatch(name))]
         numbers = sorted({int(match[1]) for match in matches})
         names = {match[0] for match in matches}
         if not any(name.endswith("_train.csv") for name in names):

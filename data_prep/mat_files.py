@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat
 
+from data_prep.places import check_readable
 from mas_triplets.errors import UserError
 
 _NOT_READ = 3
@@ -32,8 +33,7 @@ def load_variable(path: Path, name: str, what: str) -> Any:
         UserError: the file is absent, is no Matlab file of version 5 to 7, is damaged, or lacks the variable.
     """
     remedy = f"it should be {what}"
-    if not path.is_file():
-        raise UserError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}: {remedy}")
+    check_readable(path, remedy)
     command = [sys.executable, "-P", "-m", "data_prep.mat_files", str(path.absolute()), name]
     try:
         done = subprocess.run(command, capture_output=True, check=False, timeout=_SECONDS)

@@ -1,10 +1,23 @@
-"""What PATH is: the folder of a source, or one of its files, which then is read without the others of its kind."""
+"""Where a source is: the folder it was given as, or one of its files; and whether a file of it can be read."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from mas_triplets.errors import UserError
+
+
+def check_readable(path: Path, remedy: str) -> None:
+    """Raise UserError if `path` is no file that can be read; `remedy` says what it should be."""
+    try:
+        with path.open("rb"):
+            return
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: {remedy}") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder: {remedy}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): {remedy}") from None
 
 
 def folder_of(path: Path, holds: str) -> tuple[Path, str | None]:

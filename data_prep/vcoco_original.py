@@ -8,6 +8,7 @@ give "hit" for the object and "hit with" for the instrument.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from mas_triplets.errors import UserError
 Files = dict[str, tuple[str, Path]]
 """Part -> the authors' name of what the file holds (train, val, trainval, test), and the file."""
 _PUBLISHED = {"train": 2533, "val": 2867, "trainval": 5400, "test": 4946}
+ACTIONS = 26  # each lists all people
 _BOTH_ROLES = ("hit", "eat", "cut")
 
 
@@ -60,7 +62,7 @@ class OriginalReader:
                 "instances_val2014.json (or instances_vcoco_all_2014.json) into it"
             )
         self.files = [*self._parts.values(), *self._instance_files]
-        self.about = about_vcoco("original form", files)
+        self.about = replace(about_vcoco("original form", files), passes=ACTIONS)
 
     @cached_property
     def _instances(self) -> list[Instances]:

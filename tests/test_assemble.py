@@ -98,6 +98,13 @@ def test_a_picture_of_another_size_has_its_boxes_scaled_or_is_refused(tmp_path: 
     assert any("2 pictures are not as large as the source says" in note for note in dataset.description["notes"])
 
 
+def test_two_pixels_of_four_are_another_size(tmp_path: Path) -> None:
+    Image.new("RGB", (6, 6)).save(tmp_path / "a.jpg")
+    reader = Given([shot("a", size=(4, 4))], [Label("a", ("dog", None, None), "r#0", (1, 1, 3, 4))])
+    made = assemble("given", reader, tmp_path / "out", tmp_path, Options(validation=0))
+    assert [row[3] for row in rows(PreparedDataset.open(made))] == [[1.5, 1.5, 4.5, 6]]  # 6 / 4 = 1.5 times as large
+
+
 def test_the_orientation_that_a_camera_notes_is_not_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter before it is shown
@@ -147,6 +154,10 @@ def test_a_data_set_is_not_made_from_inside_itself(tmp_path: Path) -> None:
     (out / "images").mkdir()
     with pytest.raises(UserError, match="lies inside --out"):
         assemble("given", reader, out, out / "images", overwrite=True)
+    Image.new("RGB", (100, 80)).save(out / "images" / "a.jpg")
+    with pytest.raises(UserError, match=r"a\.jpg lies inside --out"):  # found below a folder that is not inside
+        assemble("given", reader, out, tmp_path, overwrite=True)
+    assert (out / "images" / "a.jpg").is_file()
     reader.files = [out / "dataset.json"]
     with pytest.raises(UserError, match="lies inside --out"):
         assemble("given", reader, out, overwrite=True)

@@ -185,7 +185,7 @@ def test_bad_files_are_told(tmp_path: Path, files: dict[str, Any], sentence: str
 
 
 def test_an_absent_folder_a_folder_for_a_file_and_wrong_orders_are_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere is not a folder: give the one that holds B1_train\.csv"):
+    with pytest.raises(UserError, match=r"nowhere does not exist: give the folder that holds B1_train\.csv"):
         prepare(tmp_path / "nowhere", tmp_path / "out")
     source = write(tmp_path / "lll")
     with pytest.raises(UserError, match="--orders is '1,x'"):

@@ -71,7 +71,7 @@ def test_names_that_are_no_text_and_the_root_are_told(tmp_path: Path) -> None:
         cwd=tmp_path,
         says="is not valid Unicode",
     )
-    fails("prepare", "vrd", "vrd", "--out", "/", cwd=tmp_path, says="/")
+    fails("prepare", "vrd", "vrd", "--out", "/", cwd=tmp_path, says="error: / exists and is not a prepared data set")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["vrd"]
 
 
