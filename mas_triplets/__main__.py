@@ -7,6 +7,10 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run the command line."""
+    from mas_triplets.launch import become_launcher, launched_alone
+
+    if (processes := launched_alone()) > 1:
+        become_launcher(processes)
     from mas_triplets.cli import app
     from mas_triplets.console import run
 

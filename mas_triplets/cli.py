@@ -92,7 +92,10 @@ def split(
     tasks: Annotated[int, typer.Option(help="Number of tasks.")] = 4,
     seed: Annotated[int, typer.Option(help="Seed of what is drawn at random.", min=0)] = 0,
     slot: Annotated[str, typer.Option(help="For slot: subject, predicate or object.")] = "object",
-    text: Annotated[str, typer.Option(help="For semantic: the text encoder, glove, minilm or random.")] = "glove",
+    text: Annotated[
+        str,
+        typer.Option(help="For semantic: glove, minilm, random, a file of word vectors, a language model's folder."),
+    ] = "glove",
     file: Annotated[Path | None, typer.Option(help="For file: CSV (task, subject, predicate, object) or JSON.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another split of that name.")] = False,
     as_json: _Json = False,
@@ -102,9 +105,12 @@ def split(
     from mas_triplets.data.prepared import PreparedDataset
     from mas_triplets.data.splits import split_summary, write_split
     from mas_triplets.model.splitting import split_dataset
+    from mas_triplets.progress import Progress
 
     dataset = PreparedDataset.open(data)
-    made = split_dataset(dataset, name, method, tasks=tasks, seed=seed, slot=slot, text=text, file=file)
+    options: dict[str, Any] = {"tasks": tasks, "seed": seed, "slot": slot, "text": text, "file": file}
+    with Progress() as progress:
+        made = split_dataset(dataset, name, method, **options, progress=progress)
     write_split(dataset, made, overwrite=overwrite)
     rows = split_summary(dataset, made)
     if as_json:
@@ -179,7 +185,7 @@ def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML configuration, such as those in configs/.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE...", help="Change keys.")] = None,
-    resume: Annotated[str, typer.Option(help="auto: go on after the last finished task; never: start anew.")] = "auto",
+    resume: Annotated[str, typer.Option(help="auto: go on from the last checkpoint; never: start anew.")] = "auto",
     as_json: _Json = False,
 ) -> None:
     """Learn the tasks of a split one after another, and evaluate every stage."""
@@ -191,10 +197,13 @@ def train(
     from mas_triplets.evaluation.report import write_report
     from mas_triplets.evaluation.run import evaluate as evaluate_run
     from mas_triplets.progress import Progress
+    from mas_triplets.training.processes import is_main_process
     from mas_triplets.training.run import train as train_run
 
     with Progress() as progress:
         run = train_run(configuration, out, resume="never" if resume == "never" else "auto", progress=progress)
+        if not is_main_process():
+            return
         results = evaluate_run(run, progress=progress)
         report = write_report(run)
     _print_results(results, as_json)

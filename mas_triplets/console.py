@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mas_triplets.errors import UserError
+from mas_triplets.errors import Stopped, UserError
 from mas_triplets.files import to_json
 
 if TYPE_CHECKING:
@@ -42,8 +42,12 @@ def run(app: typer.Typer) -> NoReturn:
     try:
         code = _code(app)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        rank = int(os.environ.get("RANK", "0"))  # one of several processes says which it is
+        print(f"error{f' (process {rank})' if rank else ''}: {error}", file=sys.stderr)
         code = WRONG_USE
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
         _drop_output()
         code = DONE

@@ -22,6 +22,7 @@ from mas_triplets.evaluation.report import Example, write_report
 from mas_triplets.evaluation.side_by_side import train_side_by_side
 from mas_triplets.facts import Fact
 from mas_triplets.files import write_json, write_text
+from mas_triplets.model.images.small_cnn import SmallCnn
 from mas_triplets.model.splitting import split_dataset
 from mas_triplets.progress import SILENT, Silent
 from mas_triplets.retrieval.answers import hits_json, hits_sheet
@@ -57,13 +58,14 @@ def demo_config(out: Path, method: str, seed: int) -> RunConfig:
         {
             "seed": seed,
             "data": {"path": str(out / "data"), "split": "random4"},
+            "model": {"image": {"size": 48}},
             "lifelong": {
                 "strategy": method,
                 "strength": STRENGTH.get(method, 0.0),
                 "application": "proximal",
                 "normalise": "layer",
             },
-            "train": {"epochs": EPOCHS, "threads": 1},
+            "train": {"epochs": EPOCHS, "threads": 1, "device": "cpu"},
         }
     )
 
@@ -88,8 +90,8 @@ def run_demo(out: Path, *, seed: int = 0, progress: Silent = SILENT) -> str:
     write_split(dataset, split_dataset(dataset, "random4", "random", tasks=4, seed=seed), overwrite=True)
     configs = {method: demo_config(out, method, seed) for method in METHODS}
     items = items_of(dataset, "image")
-    size = configs["mas"].model.image.size
-    cached_pixels(out / "data" / "cache", dataset.paths, items.image, items.box, size, progress)
+    view = SmallCnn(configs["mas"].model.image).view
+    cached_pixels(out / "data" / "cache", dataset.paths, items, view, progress=progress)
     answers: list[Answer] = []
     examples: list[Example] = []
 

@@ -15,6 +15,13 @@ class UserError(Exception):
     """Wrong use or bad input; the message is a sentence that names file, record and remedy."""
 
 
+class Stopped(BaseException):
+    """Work was stopped on request; the message is a sentence that says how to go on.
+
+    Like KeyboardInterrupt, which it stands for, it passes whoever catches every Exception.
+    """
+
+
 def nearest(word: str, candidates: Iterable[str], count: int = 1) -> list[str]:
     """Return the `count` candidates that look most like `word`, best first; empty if none is close."""
     return difflib.get_close_matches(word, list(candidates), n=count, cutoff=0.5)

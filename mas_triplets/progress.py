@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -25,9 +25,9 @@ class Bar:
 class Silent:
     """Progress that nobody watches: what library functions use when they are given none."""
 
-    def track(self, items: Iterable[T], what: str, total: int) -> Iterator[T]:
-        """Yield the items, of which there are `total`, and show how far it is."""
-        del what, total
+    def track(self, items: Iterable[T], what: str, total: int, about: Callable[[], str] | None = None) -> Iterator[T]:
+        """Yield the items, of which there are `total`, and show how far it is, and what `about` says meanwhile."""
+        del what, total, about
         yield from items
 
     @contextmanager
@@ -71,8 +71,8 @@ class Progress(Silent):
     ) -> None:
         self._bars.stop()
 
-    def track(self, items: Iterable[T], what: str, total: int) -> Iterator[T]:
-        """Yield the items, of which there are `total`, and show how far it is and how much time is left."""
+    def track(self, items: Iterable[T], what: str, total: int, about: Callable[[], str] | None = None) -> Iterator[T]:
+        """Yield the items, of which there are `total`, and show how far it is, how much time is left, and `about`."""
         started = shown = time.monotonic()
         task = self._bars.add_task(what, total=total)
         done = 0
@@ -81,7 +81,8 @@ class Progress(Silent):
                 yield item
                 done += 1
                 if (now := time.monotonic()) > shown + _SHOWN_EVERY:  # a bar may not cost more than an item
-                    self._bars.update(task, completed=done)
+                    more = about() if about is not None else ""
+                    self._bars.update(task, completed=done, description=f"{what}: {more}" if more else what)
                     shown = now
         finally:
             self._bars.remove_task(task)

@@ -62,13 +62,13 @@ def small_data(folder: Path, *, pictures: int = 24, seed: int = 0) -> PreparedDa
 def small_config(folder: Path, **settings: Any) -> dict[str, Any]:
     """Return the plain tree of a tiny configuration for folder/data; `settings` are dotted keys with `__` for `.`."""
     tree: dict[str, Any] = {
-        "data": {"path": str(folder / "data"), "split": "two"},
+        "data": {"path": str(folder / "data"), "split": "two", "workers": 0},
         "model": {
             "image": {"name": "cnn", "size": 16, "channels": [4, 8]},
             "text": {"name": "random", "dim": 5},
             "hidden": [12],
         },
-        "train": {"epochs": 1, "batch_size": 8, "threads": 1},
+        "train": {"epochs": 1, "batch_size": 8, "threads": 1, "device": "cpu"},
     }
     for key, value in settings.items():
         *parents, last = key.split("__")

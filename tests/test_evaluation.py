@@ -14,6 +14,7 @@ from small_run import small_run
 
 from mas_triplets.data.items import items_of
 from mas_triplets.data.pixels import cached_pixels
+from mas_triplets.data.view import View
 from mas_triplets.errors import UserError
 from mas_triplets.evaluation.definitions import definition
 from mas_triplets.evaluation.protocol import DIRECTIONS, GALLERIES, POLICIES
@@ -38,7 +39,7 @@ class Plain:
         self.dataset = run.dataset()
         self.tasks = [list(task.fact_ids) for task in run.split(self.dataset).tasks]
         items = items_of(self.dataset, "image")
-        pixels = cached_pixels(self.dataset.folder / "cache", self.dataset.paths, items.image, items.box, 16)
+        pixels = cached_pixels(self.dataset.folder / "cache", self.dataset.paths, items, View(16)).rows
         self.images = [i for i in range(len(pixels)) if self.dataset.image_part[i] == 2]
         self.labels = np.zeros((len(pixels), len(self.dataset.facts)), dtype=bool)
         self.labels[self.dataset.instance_image, self.dataset.instance_fact] = True

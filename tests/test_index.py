@@ -20,8 +20,9 @@ from small_run import FACTS, small_data, small_run
 
 from mas_triplets import FactIndex, UserError
 from mas_triplets.data.builder import DatasetBuilder
+from mas_triplets.data.decoding import Decoder
 from mas_triplets.data.items import items_of
-from mas_triplets.data.pixels import decoded_items
+from mas_triplets.data.view import View
 from mas_triplets.model.triplet import gallery_rows
 from mas_triplets.progress import Silent
 from mas_triplets.retrieval.answers import describe_index
@@ -62,7 +63,8 @@ def expected_rows(run: RunFolder) -> np.ndarray[tuple[int, ...], np.dtype[np.flo
     """One picture at a time through the model, then into the form of a row."""
     dataset, model = run.dataset(), run.load_model()
     items = items_of(dataset, run.config.data.region)
-    pixels = decoded_items(dataset.paths, items.image, items.box, model.config.image.size)
+    decoded = Decoder(dataset.paths, items, model.encoder.view).decode(np.arange(len(items)), workers=0)
+    pixels = [one for group in decoded if group.pixels is not None for one in group.pixels]
     with torch.no_grad():
         rows = [model(torch.from_numpy(one[None].copy())) for one in pixels]
         return gallery_rows(torch.cat(rows), model.dim, run.config.model.score).numpy()
@@ -183,7 +185,7 @@ def test_decoding_stays_a_little_ahead_of_what_is_taken(tmp_path: Path, monkeypa
     monkeypatch.setattr("mas_triplets.retrieval.pictures.read_picture", read)
     paths = [tmp_path / f"{number}.png" for number in range(500)]
     pictures = Pictures(tmp_path, "folder", "image", paths, np.arange(500), np.full((500, 4), np.nan, np.float32))
-    stream = decoded(pictures, 8)
+    stream = decoded(pictures, View(8))
     assert [next(stream).path for _ in range(10)] == paths[:10]
     time.sleep(0.2)  # what was asked for too early would be decoded now
     assert len(opened) <= 64

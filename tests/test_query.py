@@ -19,7 +19,6 @@ from PIL import Image
 from small_run import FACTS, small_run
 
 from mas_triplets import Fact, FactIndex, UserError
-from mas_triplets.data.pixels import square
 from mas_triplets.facts import SLOTS
 from mas_triplets.files import to_json
 from mas_triplets.model.triplet import query_rows
@@ -52,7 +51,7 @@ def index(home: Path, request: pytest.FixtureRequest) -> FactIndex:
 def embedding_of(index: FactIndex, image: str, box: Any) -> list[float]:
     """The raw embedding of a picture or a box of it, from the file, by itself."""
     with Image.open(image) as picture:
-        pixels = square(picture.convert("RGB"), box, index.model.config.image.size)
+        pixels = index.model.encoder.view.draw(picture.convert("RGB"), box)
     with torch.no_grad():
         found: list[float] = index.model(torch.from_numpy(pixels[None].copy()))[0].double().tolist()
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,7 @@ from mas_triplets.config import RunConfig, TrainConfig, make_config
 from mas_triplets.errors import UserError
 from mas_triplets.evaluation.run import evaluate
 from mas_triplets.lifelong import STRATEGIES, Strategy
-from mas_triplets.lifelong.mas import MemoryAwareSynapses
-from mas_triplets.training.fit import learning_rate
+from mas_triplets.training.optimiser import learning_rate
 from mas_triplets.training.run import train
 from mas_triplets.training.run_folder import RunFolder
 
@@ -82,37 +80,17 @@ def test_a_strong_penalty_holds_the_first_tasks_weights(home: Path, tmp_path: Pa
     assert any((weights(loose, 1)[n] - v).abs().max() > 1e-3 for n, v in weights(loose, 2).items())
 
 
-class _Stops(MemoryAwareSynapses):
-    """MAS that dies before the second task ends."""
-
-    def after_task(self, model: Any, batches: Any) -> dict[str, Any]:
-        if self._tasks == 1:
-            raise KeyboardInterrupt
-        return super().after_task(model, batches)
-
-
-def test_a_run_that_was_stopped_goes_on_with_the_same_bits(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_finished_run_is_left_as_it_is(home: Path, tmp_path: Path) -> None:
     wanted = config(home, lifelong__strategy="mas", lifelong__strength=0.1)
-    whole = train(wanted, tmp_path / "whole")
-    with monkeypatch.context() as patched:
-        patched.setitem(STRATEGIES, "mas", _Stops)
-        with pytest.raises(KeyboardInterrupt):
-            train(wanted, tmp_path / "stopped")
-    stopped = RunFolder(tmp_path / "stopped")
+    stopped = train(wanted, tmp_path / "run", until=1)
     assert (stopped.stages, stopped.record["state"]) == (1, "running")
     unfinished = evaluate(stopped)  # one of two tasks is learnt: not yet defined
     assert (unfinished["average"], unfinished["all"]) == (None, None)
-    again = train(wanted, tmp_path / "stopped")
+    again = train(wanted, tmp_path / "run")
     assert (again.stages, again.record["state"]) == (2, "finished")
-    assert same(weights(whole), weights(again))
-    assert same(*(load_file(run.task_folder(2) / "importance.safetensors") for run in (whole, again)))
-    lines = [json.loads(line) for line in (again.path / "log.jsonl").read_text().splitlines()]
-    assert [line["task"] for line in lines] == [1, 2, 2]  # the second task was begun twice
-    before = (again.task_folder(2) / "model.safetensors").stat().st_mtime_ns
-    train(wanted, tmp_path / "stopped")  # finished: nothing is done again
-    assert (again.task_folder(2) / "model.safetensors").stat().st_mtime_ns == before
+    before = {path: path.stat().st_mtime_ns for path in again.path.rglob("*")}
+    train(wanted, tmp_path / "run")
+    assert {path: path.stat().st_mtime_ns for path in again.path.rglob("*")} == before
 
 
 def test_another_configuration_does_not_replace_a_run(home: Path, tmp_path: Path) -> None:
@@ -125,14 +103,6 @@ def test_another_configuration_does_not_replace_a_run(home: Path, tmp_path: Path
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     with pytest.raises(UserError, match="not a run"):
         train(config(home), tmp_path / "mine", resume="never")
-
-
-def test_a_damaged_checkpoint_is_told(home: Path, tmp_path: Path) -> None:
-    run = train(config(home), tmp_path / "run")
-    (path,) = (run.path / "checkpoint").glob("*.safetensors")
-    path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(UserError, match=r"damaged.*--resume never"):
-        train(config(home), tmp_path / "run")
 
 
 def test_a_run_that_has_learnt_nothing_yet_is_told(home: Path, tmp_path: Path) -> None:
@@ -167,9 +137,6 @@ def test_a_run_stopped_as_it_began_can_be_started_again(home: Path, tmp_path: Pa
 
 def test_what_is_no_record_or_checkpoint_is_told(home: Path, tmp_path: Path) -> None:
     run = train(config(home), tmp_path / "run")
-    (run.path / "checkpoint" / "state.json").write_text("{}")
-    with pytest.raises(UserError, match=r"state.json is damaged"):
-        train(config(home), tmp_path / "run")
     (run.path / "run.json").write_text("{}")
     with pytest.raises(UserError, match=r"run.json is not the record of a run"):
         evaluate(run)
@@ -256,7 +223,7 @@ def test_regions_and_frozen_features_are_what_importance_and_training_see(home: 
     settings = {"model__image__trainable": False, "lifelong__strategy": "mas", "data__region": "box"}
     run = train(config(home, **settings), tmp_path / "run")
     saved = weights(run)
-    assert not [name for name in saved if name.startswith("encoder.layers")]
+    assert not [name for name in saved if name.startswith("encoder.")]
     assert saved["feature_std"].min() > 0
     importance = load_file(run.task_folder(1) / "importance.safetensors")
     assert {name.split(".")[0] for name in importance} == {"trunk", "heads"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,6 +42,13 @@ class Items:
         with_fact = np.unique(self.pair_item[np.isin(self.pair_fact, fact_ids)])
         codes = [PARTS.index(part) for part in parts]
         return with_fact[np.isin(self.part[with_fact], codes)]
+
+    def without(self, images: Collection[int]) -> Items:
+        """Return the same items, of which those of the pictures `images` are in no part and are never selected."""
+        if not images:
+            return self
+        part = np.where(np.isin(self.image, list(images)), -1, self.part)
+        return dataclasses.replace(self, part=part)
 
     def labels(self, items: IntArray, fact_ids: IntArray) -> Labels:
         """Return which of the facts each of the items shows. Both lists hold distinct numbers."""

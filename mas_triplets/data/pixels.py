@@ -2,100 +2,104 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from mas_triplets.data.boxes import Box
-from mas_triplets.data.images import read_picture
-from mas_triplets.data.prepared import IntArray
+from mas_triplets.data.decoding import Decoded, Decoder, worker_count
+from mas_triplets.data.items import Items
+from mas_triplets.data.view import View
 from mas_triplets.errors import UserError
-from mas_triplets.files import replacing, sha256_of_json
+from mas_triplets.files import read_json, replacing, sha256_of_json, write_json
 from mas_triplets.progress import SILENT, Silent
 
-Pixels = npt.NDArray[np.uint8]
-T = TypeVar("T")
-R = TypeVar("R")
 
+@dataclass(frozen=True)
+class Reading:
+    """How pictures are read.
 
-def square(picture: Image.Image, box: Box | None, size: int) -> Pixels:
-    """Return (size, size, 3) pixels of the picture, or of `box` in it, drawn to a square with anti-aliasing.
-
-    The whole region is seen and its aspect is not kept: a fact at the border of a picture must not be cut away.
+    Attributes:
+        workers: processes that decode; 0: threads of this one.
+        max_unreadable: pictures that may be left out because they cannot be read.
     """
-    if box is None and picture.size == (size, size):
-        return np.asarray(picture)
-    return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0))
+
+    workers: int | None = 0
+    max_unreadable: int = 0
+
+    def decode(self, decoder: Decoder, order: npt.NDArray[np.int64]) -> Iterator[Decoded]:
+        """Decode items in order."""
+        return decoder.decode(order, worker_count(self.workers))
+
+    def check(self, unreadable: dict[int, str]) -> None:
+        """Raise UserError if more pictures than allowed cannot be read."""
+        if len(unreadable) <= self.max_unreadable:
+            return
+        first = next(iter(unreadable.values()))
+        if self.max_unreadable == 0 or len(unreadable) == 1:
+            raise UserError(first)
+        raise UserError(
+            f"more than {self.max_unreadable} pictures cannot be read (data.max_unreadable); the first: {first}"
+        )
 
 
-def decoded_items(paths: Sequence[Path], image: IntArray, box: npt.NDArray[np.float32], size: int) -> Iterator[Pixels]:
-    """Yield the (size, size, 3) pixels of each item in order; equal neighbours in `image` share one decoding.
+@dataclass(frozen=True)
+class Kept:
+    """Rows of a cache, one an item.
 
-    Args:
-        paths: the file of each picture.
-        image: (N,) picture number of each item.
-        box: (N, 4) its box in pixels, NaN for the whole picture.
-        size: side in pixels.
-
-    Raises:
-        UserError: a picture is absent or cannot be decoded; the sentence names it.
+    Attributes:
+        rows: a memory map; the row of an item that cannot be read is zero.
+        unreadable: picture number -> why it cannot be read.
     """
-    starts = np.flatnonzero(np.diff(image, prepend=-1))
-    stops = np.append(starts[1:], len(image))
 
-    def decode(run: tuple[int, int]) -> list[Pixels]:
-        picture = read_picture(paths[image[run[0]]])
-        boxes: list[Box | None] = [None if np.isnan(row).any() else tuple(row.tolist()) for row in box[slice(*run)]]
-        return [square(picture, found, size) for found in boxes]
-
-    for pixels in _bounded_map(decode, zip(starts.tolist(), stops.tolist(), strict=True)):
-        yield from pixels
-
-
-def _bounded_map(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Map in threads (Pillow lets others run while it decodes), in order, with a bounded number of results waiting."""
-    workers = min(8, os.cpu_count() or 1)
-    waiting: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > 16 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    rows: npt.NDArray[Any]
+    unreadable: dict[int, str]
 
 
 def files_fingerprint(paths: Sequence[Path]) -> str:
-    """SHA-256 over names, sizes and times of files: it changes when a picture is replaced.
-
-    Raises:
-        UserError: a file is absent.
-    """
-    try:
-        found = [(str(path), status.st_size, status.st_mtime_ns) for path in paths for status in (path.stat(),)]
-    except OSError as error:
-        raise UserError(
-            f"the picture {error.filename} cannot be read: {error.strerror}; prepare the data set again"
-        ) from None
+    """SHA-256 over names, sizes and times of files: it changes when a picture is replaced, or goes, or comes back."""
+    found: list[tuple[str, int, int]] = []
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError:
+            found.append((str(path), -1, -1))
+            continue
+        found.append((str(path), status.st_size, status.st_mtime_ns))
     return sha256_of_json(found)
 
 
-def cached_array(
-    path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike, fill: Callable[[npt.NDArray[Any]], None]
-) -> npt.NDArray[Any]:
-    """Open the array file `path` by memory map; if it is not there, `fill` an array of that shape and keep it."""
+def items_key(paths: Sequence[Path], items: Items, view: View) -> list[object]:
+    """Return what names the pixels of all items: the files, which items, how they are drawn."""
+    used = [paths[number] for number in np.unique(items.image)]
+    return [files_fingerprint(used), items.image.tolist(), items.box.tobytes().hex(), view.key]
+
+
+def kept_rows(
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+    blocks: Callable[[], Iterable[tuple[npt.NDArray[Any] | None, Sequence[Decoded]]]],
+    reading: Reading,
+) -> Kept:
+    """Open the array `path` by memory map; if it is not there, make it from blocks of rows and keep it.
+
+    Args:
+        path: the array's file; which pictures cannot be read stands beside it, as JSON.
+        shape: of the array, one row an item.
+        dtype: of the array.
+        blocks: gives (rows of the items that could be read, what was decoded) in order.
+        reading: how many pictures may be left out.
+
+    Raises:
+        UserError: more pictures than that cannot be read; nothing is kept then.
+    """
+    listed = path.with_suffix(".unreadable.json")
     if not path.is_file():
+        unreadable: dict[int, str] = {}
         with replacing(path) as temporary:
             with temporary.open("wb") as handle:
                 np.lib.format.write_array_header_2_0(
@@ -104,28 +108,54 @@ def cached_array(
                 )
                 handle.truncate(handle.tell() + int(np.prod(shape)) * np.dtype(dtype).itemsize)
             array = np.load(temporary, mmap_mode="r+")
-            fill(array)
+            start = 0
+            for rows, found in blocks():
+                taken = 0
+                for one in found:
+                    if one.problem is None:
+                        assert rows is not None
+                        array[start : start + one.count] = rows[taken : taken + one.count]
+                        taken += one.count
+                    else:
+                        unreadable[one.image] = one.problem
+                        reading.check(unreadable)
+                    start += one.count
             array.flush()
             del array
-    return np.asarray(np.load(path, mmap_mode="r"))
+            write_json(listed, {str(image): problem for image, problem in unreadable.items()})
+    found_problems: dict[str, str] = read_json(listed, "a list of pictures that cannot be read")
+    unreadable = {int(image): problem for image, problem in found_problems.items()}
+    reading.check(unreadable)
+    return Kept(np.asarray(np.load(path, mmap_mode="r")), unreadable)
 
 
 def cached_pixels(
     cache: Path,
     paths: Sequence[Path],
-    image: IntArray,
-    box: npt.NDArray[np.float32],
-    size: int,
+    items: Items,
+    view: View,
+    reading: Reading | None = None,
     progress: Silent = SILENT,
-) -> Pixels:
-    """Return the (N, size, size, 3) pixels of all items as a memory map, decoding what the cache does not hold."""
-    key = sha256_of_json(
-        [files_fingerprint([paths[number] for number in np.unique(image)]), image.tolist(), box.tobytes().hex(), size]
-    )
+) -> Kept:
+    """Return the (N, size, size, 3) pixels of all items, decoding what the cache does not hold."""
+    reading = reading or Reading()
+    key = sha256_of_json(items_key(paths, items, view))
+    decoder = Decoder(paths, items, view)
 
-    def fill(array: npt.NDArray[Any]) -> None:
-        pictures = decoded_items(paths, image, box, size)
-        for row, pixels in enumerate(progress.track(pictures, "decoding pictures", len(image))):
-            array[row] = pixels
+    def blocks() -> Iterator[tuple[npt.NDArray[Any] | None, Sequence[Decoded]]]:
+        found = reading.decode(decoder, np.arange(len(items)))
+        for one in counted(found, "decoding pictures", len(items), progress):
+            yield one.pixels, [one]
 
-    return cached_array(cache / f"pixels-{size}-{key[:16]}.npy", (len(image), size, size, 3), np.uint8, fill)
+    name = f"pixels-{view.size}-{key[:16]}.npy"
+    return kept_rows(cache / name, (len(items), view.size, view.size, 3), np.uint8, blocks, reading)
+
+
+def counted(found: Iterable[Decoded], what: str, items: int, progress: Silent) -> Iterator[Decoded]:
+    """Yield what is decoded and show how many items are done."""
+    bar = progress.track(range(items), what, items)
+    for one in found:
+        for _ in range(one.count):
+            next(bar)
+        yield one
+    next(bar, None)  # so that it ends, and says how long it took

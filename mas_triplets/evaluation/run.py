@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from mas_triplets.evaluation.protocol import (
 from mas_triplets.evaluation.results import Results, Scores, collect
 from mas_triplets.files import write_json
 from mas_triplets.lifelong import STRATEGIES
-from mas_triplets.model.inputs import ItemInputs, item_inputs
+from mas_triplets.model.inputs import BATCH, ItemInputs, item_inputs
 from mas_triplets.model.triplet import TripletModel
 from mas_triplets.progress import SILENT, Silent
 from mas_triplets.threads import limited_threads
@@ -77,25 +78,32 @@ def _benchmark(run: RunFolder, dataset: PreparedDataset, tasks: tuple[IntArray, 
 def _stages(
     run: RunFolder, dataset: PreparedDataset, benchmark: Benchmark, progress: Silent
 ) -> Iterator[tuple[int, dict[tuple[str, str, str], StageScores]]]:
-    """Yield each stage's scores by (direction, gallery, policy); the untrained model is stage 0."""
+    """Yield each stage's scores by (direction, gallery, policy); the untrained model is stage 0.
+
+    Pictures that cannot be read are in no gallery.
+    """
     last = run.stages
     merged = STRATEGIES[run.config.lifelong.strategy].merges_tasks
-    chosen = benchmark.items_of_tasks(range(len(benchmark.tasks)))
-    position = np.full(len(benchmark.items), -1)
-    position[chosen] = np.arange(len(chosen))
+    every = range(len(benchmark.tasks))
+    chosen = benchmark.items_of_tasks(every)
     kept = torch.empty(0)
-    filled = np.zeros(len(chosen), dtype=np.bool_)
+    filled = np.zeros(0, dtype=np.bool_)
     inputs: ItemInputs | None = None
     for stage in progress.track(range(last + 1), "evaluating", last + 1):
         model = run.load_model(stage)
         if inputs is None:
-            inputs = item_inputs(model, dataset, benchmark.items, run.config.data.cache, progress)
-        embedding = embed_items(model, inputs, chosen)
+            inputs = item_inputs(model, dataset, benchmark.items, run.config.data, progress)
+        readable, embedding = embed_items(model, inputs, chosen)
+        if len(readable) < len(chosen):
+            items = benchmark.items.without(inputs.unreadable)
+            benchmark, chosen = dataclasses.replace(benchmark, items=items), chosen[readable]
+            _report(inputs, len(chosen), progress)
+        if not len(filled):
+            position = np.full(len(benchmark.items), -1)
+            position[chosen] = np.arange(len(chosen))
+            kept, filled = torch.empty_like(embedding), np.zeros(len(chosen), dtype=np.bool_)
         seen = range(len(benchmark.tasks)) if merged and stage else range(stage)
-        every = range(len(benchmark.tasks))
         if stage:
-            if not len(kept):
-                kept = torch.empty_like(embedding)
             new = np.zeros(len(chosen), dtype=np.bool_)
             new[position[benchmark.items_of_tasks(seen)]] = True
             new &= ~filled
@@ -115,11 +123,25 @@ def _stages(
         yield stage, found
 
 
-def embed_items(model: TripletModel, inputs: ItemInputs, items: IntArray) -> Tensor:
-    """Return the raw embeddings (n, 3D) of items, on the CPU."""
+def _report(inputs: ItemInputs, left: int, progress: Silent) -> None:
+    first = next(iter(inputs.unreadable.values()))
+    progress.note(f"{len(inputs.unreadable)} pictures cannot be read and are in no gallery; the first: {first}")
+    if not left:
+        raise UserError(f"none of the pictures to evaluate on can be read; the first: {first}")
+
+
+def embed_items(model: TripletModel, inputs: ItemInputs, items: IntArray) -> tuple[IntArray, Tensor]:
+    """Return the places in `items` of those that can be read, and their raw embeddings (n, 3D), on the CPU."""
+    places: list[IntArray] = []
+    rows: list[Tensor] = []
     with torch.no_grad():
-        rows = [model(batch).cpu() for batch in inputs.batches(items)]
-    return torch.cat(rows) if rows else torch.zeros(0, 3 * model.dim)
+        for start, (positions, batch) in zip(range(0, len(items), BATCH), inputs.batches(items, BATCH), strict=True):
+            places.append(positions + start)
+            if len(batch):
+                rows.append(model(batch).cpu())
+    if not rows:
+        return np.empty(0, dtype=np.int64), torch.zeros(0, 3 * model.dim)
+    return np.concatenate(places), torch.cat(rows)
 
 
 def _stage_record(found: dict[tuple[str, str, str], StageScores]) -> dict[str, Any]:

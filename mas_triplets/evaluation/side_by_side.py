@@ -40,7 +40,8 @@ class _Reporter(Silent):
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def track(self, items: Iterable[T], what: str, total: int) -> Iterator[T]:
+    def track(self, items: Iterable[T], what: str, total: int, about: Callable[[], str] | None = None) -> Iterator[T]:
+        del about
         last = 0.0
         for done, item in enumerate(items):
             if time.monotonic() - last > _EVERY:

@@ -42,7 +42,8 @@ class QuadraticStrategy(Strategy):
 
     def after_task(self, model: nn.Module, batches: Batches) -> dict[str, Any]:
         """Measure the task's importance, accumulate it, and move the anchor to the present weights."""
-        measured = self.measure(model, batches)
+        # in one layout, that in which they are written to disk: sums must not depend on whether they were
+        measured = {name: omega.contiguous() for name, omega in self.measure(model, batches).items()}
         log = {name: describe(omega) for name, omega in measured.items()}
         if self.config.normalise == "mean":
             measured = divided_by_mean(measured)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from mas_triplets.config import LifelongConfig
+
+LearningRates = float | Mapping[str, float]
+"""One learning rate, or one by parameter name."""
 
 Batches = Callable[[], Iterable[Tensor]]
 """Gives the inputs of the task's training pictures, a batch at a time, without their labels."""
@@ -20,22 +23,35 @@ class Strategy:
         name: what a configuration calls it.
         merges_tasks: whether all tasks are learnt at once.
         uses_strength: whether `lifelong.strength` means anything to it.
+        learns: whether anything is learnt at all.
         first_task_is_plain: whether nothing of it acts before its first task has ended, so that this task is learnt
             just as by finetune.
+        rank: number of this process among `processes` that train together; it sees samples rank::processes.
+        processes: how many there are.
+        combine: sums a tensor over all of them; None for a single one.
     """
 
     name: ClassVar[str] = "finetune"
     merges_tasks: ClassVar[bool] = False
     uses_strength: ClassVar[bool] = False
+    learns: ClassVar[bool] = True
     first_task_is_plain: ClassVar[bool] = True
 
     def __init__(self, config: LifelongConfig) -> None:
         self.config = config
+        self.rank = 0
+        self.processes = 1
+        self.combine: Callable[[Tensor], Tensor] | None = None
+
+    def memory_bytes(self, model: nn.Module) -> int:
+        """Return the bytes that the method keeps on its own account while it trains this model."""
+        del model
+        return 0
 
     def after_backward(self, model: nn.Module) -> None:
         """Called between the backward pass and the optimiser's step: gradients may be changed in place."""
 
-    def after_step(self, model: nn.Module, learning_rate: float) -> None:
+    def after_step(self, model: nn.Module, learning_rate: LearningRates) -> None:
         """Called after the optimiser's step: parameters may be changed in place."""
 
     def after_task(self, model: nn.Module, batches: Batches) -> dict[str, Any]:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mas_triplets.config import TextEncoderConfig
 from mas_triplets.data.prepared import IntArray, PreparedDataset
 from mas_triplets.data.split_file import file_split
 from mas_triplets.data.split_methods import random_split, semantic_split, slot_split
 from mas_triplets.data.splits import Split, make_split
 from mas_triplets.errors import UserError, unknown
 from mas_triplets.model.language import LanguageTable
-from mas_triplets.model.text_encoders import make_text_encoder
+from mas_triplets.model.texts import make_text_encoder, text_config
+from mas_triplets.progress import SILENT, Silent
 
 METHODS = ("random", "semantic", "slot", "file")
 
@@ -28,6 +28,7 @@ def split_dataset(
     slot: str = "object",
     text: str = "glove",
     file: Path | None = None,
+    progress: Silent = SILENT,
 ) -> Split:
     """Deal the facts of a data set out to tasks.
 
@@ -39,22 +40,29 @@ def split_dataset(
         tasks: number of tasks; a file brings its own.
         seed: of what is drawn at random.
         slot: `subject`, `predicate` or `object`, for `slot`.
-        text: name of the text encoder, for `semantic`.
+        text: the text encoder, for `semantic`: its name, a file of word vectors, the folder of a language model, or
+            OWNER/MODEL on the model hub.
         file: the file, for `file`.
+        progress: who is told how far it is, and which words the text encoder does not know.
 
     Raises:
-        UserError: the method is unknown, there are too few facts, or the file does not fit.
+        UserError: the method is unknown, there are too few facts, the file does not fit, or the text encoder cannot be
+            had.
     """
     parameters: dict[str, Any] = {"tasks": tasks}
     groups: Sequence[IntArray] | Sequence[tuple[str, IntArray]]
     if method == "random":
         groups = random_split(dataset.facts, tasks, seed)
     elif method == "semantic":
-        language = LanguageTable.build(dataset.words, make_text_encoder(TextEncoderConfig(name=text)))
+        encoder = make_text_encoder(text_config(text))
+        language = LanguageTable.build(dataset.words, encoder, cache=dataset.folder / "cache", progress=progress)
+        note = language.note()
+        if note:
+            progress.note(note)
         vectors, mask = language.embed(dataset.facts)
         # The mean over present slots: side by side, the empty slots would sort the facts by order instead of meaning.
         groups = semantic_split((vectors.sum(1) / mask.sum(1, keepdim=True)).numpy(), tasks, seed)
-        parameters["text"] = language.encoder.name
+        parameters["text"] = language.name
     elif method == "slot":
         groups = slot_split(dataset.facts, slot, tasks, seed)
         parameters["slot"] = slot

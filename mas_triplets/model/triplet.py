@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mas_triplets.config import ModelConfig
+from mas_triplets.errors import UserError
 from mas_triplets.facts import SLOTS, Fact
-from mas_triplets.model.image_encoders import ImageEncoder, make_image_encoder
+from mas_triplets.model.images import ImageEncoder, make_image_encoder
 from mas_triplets.model.language import LanguageTable
+
+BRANCH = {"subject": 0, "predicate": 1, "object": 1}
+"""Which branch of an encoder with two serves a slot (Sherlock, Elhoseiny et al., AAAI 2017)."""
 
 
 class TripletModel(nn.Module):
     """Image encoder, trunk and one head a slot; `model(x)` is the raw embedding, before any normalisation.
 
-    A frozen encoder's features are standardised with the mean and deviation given to `standardise_features`.
+    An encoder with two branches has a trunk for each. A frozen encoder's features are standardised with the mean and
+    deviation given to `standardise_features`. With `residual`, the heads are added to the features and start at zero.
+
+    Raises:
+        UserError: `residual`, and features and language embeddings do not have as many numbers.
     """
 
     feature_mean: Tensor
@@ -28,18 +36,26 @@ class TripletModel(nn.Module):
         self.config = config
         self.language = language
         self.encoder: ImageEncoder = make_image_encoder(config.image)
-        self.register_buffer("feature_mean", torch.zeros(self.encoder.features))
-        self.register_buffer("feature_std", torch.ones(self.encoder.features))
-        widths = (self.encoder.features, *config.hidden)
-        trunk: list[nn.Module] = [nn.Dropout(config.input_dropout)] if config.input_dropout else []
-        for before, after in itertools.pairwise(widths):
-            trunk += [nn.Linear(before, after), nn.ReLU()]
-        self.trunk = nn.Sequential(*trunk)
-        self.heads = nn.ModuleDict({slot: nn.Linear(widths[-1], language.dim) for slot in SLOTS})
+        features = self.encoder.features
+        if config.residual and features != language.dim:
+            raise UserError(
+                f"model.residual adds to the features of {self.encoder.about} ({features} numbers) what should be near "
+                f"the {language.dim} numbers of {language.name}: take image and text encoder of one checkpoint"
+            )
+        shape = (features,) if self.encoder.branches == 1 else (self.encoder.branches, features)
+        self.register_buffer("feature_mean", torch.zeros(shape))
+        self.register_buffer("feature_std", torch.ones(shape))
+        self.trunk: nn.Module = (
+            _trunk(features, config)
+            if self.encoder.branches == 1
+            else nn.ModuleList(_trunk(features, config) for _ in range(self.encoder.branches))
+        )
+        width = (features, *config.hidden)[-1]
+        self.heads = nn.ModuleDict({slot: nn.Linear(width, language.dim) for slot in SLOTS})
         with torch.no_grad():
             for head in self.heads.values():
                 for parameter in head.parameters():
-                    parameter.mul_(config.head_scale)
+                    parameter.mul_(0 if config.residual else config.head_scale)
 
     @property
     def dim(self) -> int:
@@ -48,41 +64,74 @@ class TripletModel(nn.Module):
 
     @property
     def takes_features(self) -> bool:
-        """Whether the encoder is frozen, so that learning and importance start from its cached features."""
-        return not self.config.image.trainable
+        """Whether learning and importance may start from what the encoder's frozen part gave, kept on disk."""
+        return self.encoder.kept_shape is not None
+
+    @property
+    def standardises(self) -> bool:
+        """Whether features are standardised: those of an encoder of which nothing is learnt."""
+        return self.config.image.frozen
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the raw embedding (N, 3D).
+        """Return the raw embedding (N, 3D), float32.
 
         Args:
-            inputs: pictures (N, H, W, 3), uint8, or features (N, features), float, of the frozen encoder.
+            inputs: pictures (N, H, W, 3), uint8, or what the encoder's frozen part gave for them, (N, *kept_shape).
         """
-        features = self.encode(inputs) if inputs.ndim == 4 else inputs
-        if self.takes_features:
+        features = self.encoder.learnt_part(inputs if inputs.is_floating_point() else self.encoder.frozen_part(inputs))
+        given = features
+        if self.standardises:
             features = (features - self.feature_mean) / self.feature_std
-        hidden = self.trunk(features)
-        return torch.cat([head(hidden) for head in self.heads.values()], dim=1)
-
-    def encode(self, pictures: Tensor) -> Tensor:
-        """Return the features (N, features) of pictures (N, H, W, 3), uint8; no gradient flows if frozen."""
-        if self.takes_features:
-            was_training = self.encoder.training
-            self.encoder.eval()
-            with torch.no_grad():
-                features: Tensor = self.encoder(pictures)
-            self.encoder.train(was_training)
-            return features
-        return self.encoder(pictures)  # type: ignore[no-any-return]
+        if isinstance(self.trunk, nn.ModuleList):
+            hidden = [trunk(features[:, branch]) for branch, trunk in enumerate(self.trunk)]
+            slots = [head(hidden[BRANCH[slot]]) for slot, head in self.heads.items()]
+        else:
+            together = self.trunk(features)
+            slots = [head(together) for head in self.heads.values()]
+        if self.config.residual:
+            slots = [
+                change + (given if given.ndim == 2 else given[:, BRANCH[slot]])
+                for slot, change in zip(self.heads, slots, strict=True)
+            ]
+        return torch.cat(slots, dim=1).float()
 
     def standardise_features(self, features: Tensor) -> None:
-        """Set the mean and deviation of features (N, features) that inputs are standardised with."""
+        """Set the mean and deviation of features (N, features) that inputs are standardised with, in every branch."""
         self.feature_mean.copy_(features.mean(0))
-        self.feature_std.copy_(features.std(0, correction=0).clamp_min(1e-6))
+        spread = features.std(0, correction=0)
+        usual = spread.mean().clamp_min(1e-6)
+        # a feature that these pictures leave as it is may stir with later ones, which must not become a million then
+        self.feature_std.copy_(torch.where(spread > 1e-3 * usual, spread, usual))
+
+    def own_tensors(self) -> dict[str, Tensor]:
+        """Return the tensors a run must keep: all but what is frozen in the encoder, which comes with its weights."""
+        frozen = {f"encoder.{name}" for name in self.encoder.frozen_tensors()}
+        return {name: tensor.contiguous() for name, tensor in self.state_dict().items() if name not in frozen}
+
+    def load_own_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take back what `own_tensors` gave.
+
+        Raises:
+            ValueError: a tensor is missing, unexpected, or of another shape.
+        """
+        wanted = self.own_tensors()
+        wrong = sorted(wanted.keys() ^ tensors.keys())
+        wrong += [name for name in wanted.keys() & tensors.keys() if wanted[name].shape != tensors[name].shape]
+        if wrong:
+            raise ValueError(", ".join(wrong[:3]))
+        self.load_state_dict(dict(tensors), strict=False)
 
     def score(self, embedding: Tensor, facts: Sequence[Fact]) -> Tensor:
         """Return the scores (N, M) of raw embeddings (N, 3D) against M facts or queries."""
         vectors, mask = self.language.embed(facts)
         return slot_scores(embedding, vectors, mask, self.config.score)
+
+
+def _trunk(features: int, config: ModelConfig) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Dropout(config.input_dropout)] if config.input_dropout else []
+    for before, after in itertools.pairwise((features, *config.hidden)):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*layers)
 
 
 def slot_scores(embedding: Tensor, vectors: Tensor, mask: Tensor, kind: str) -> Tensor:

@@ -135,12 +135,15 @@ class _Rows:
         self._size.append(size)
         self._box.append(None if np.isnan(box).any() else box.tolist())
 
+    def skip(self, path: Path, problem: str) -> None:
+        """Note a picture that cannot be read."""
+        self.skipped.append((os.fsencode(_absolute(path)).decode("utf-8", "backslashreplace"), problem))
+
     def noting(self, stream: Iterable[Decoded]) -> Iterator[npt.NDArray[np.uint8]]:
         """Note each picture of a stream and yield the (size, size, 3) pixels of its items."""
         for one in stream:
             if one.problem is not None:
-                name = os.fsencode(_absolute(one.path)).decode("utf-8", "backslashreplace")
-                self.skipped.append((name, one.problem))
+                self.skip(one.path, one.problem)
                 continue
             for box, pixels in zip(one.box, one.pixels, strict=True):
                 self.note(one.path, one.size, box)
@@ -164,21 +167,24 @@ def _embedded(
     """
     if own and all(path.is_file() for path in pictures.paths):
         dataset = run.dataset()
-        inputs = item_inputs(model, dataset, items_of(dataset, pictures.region), run.config.data.cache, progress)
+        inputs = item_inputs(model, dataset, items_of(dataset, pictures.region), run.config.data, progress)
         size = list(zip(*(dataset.images[side].to_pylist() for side in ("width", "height")), strict=True))
-        starts = range(0, len(inputs), _BATCH)
-        for start in progress.track(starts, "indexing batches", len(starts)):
-            items = np.arange(start, min(start + _BATCH, len(inputs)))
-            for item in items:
+        every = np.arange(len(pictures.image))
+        starts = range(0, len(every), _BATCH)
+        batches = zip(starts, inputs.batches(every, _BATCH), strict=True)
+        for start, (positions, batch) in progress.track(batches, "indexing batches", len(starts)):
+            for item in (start + positions).tolist():
                 picture = pictures.image[item]
                 if None in size[picture]:  # the data set does not say how large its pictures are
                     size[picture] = check_picture(pictures.paths[picture])
                 rows.note(pictures.paths[picture], size[picture], pictures.box[item])
             with torch.inference_mode():
-                embedding: torch.Tensor = model(inputs.batch(items))
+                embedding: torch.Tensor = model(batch)
             yield embedding.cpu()
+        for image, problem in inputs.unreadable.items():
+            rows.skip(pictures.paths[image], problem)
         return
-    stream = progress.track(decoded(pictures, model.config.image.size), "indexing pictures", _count(pictures))
+    stream = progress.track(decoded(pictures, model.encoder.view), "indexing pictures", _count(pictures))
     yield from _embeddings(model, rows.noting(stream))
 
 

@@ -16,7 +16,6 @@ from PIL import Image
 from mas_triplets.data.boxes import Box
 from mas_triplets.data.format import ORDERS
 from mas_triplets.data.images import read_picture
-from mas_triplets.data.pixels import square
 from mas_triplets.data.prepared import IntArray
 from mas_triplets.errors import UserError
 from mas_triplets.facts import SLOTS, Fact
@@ -173,7 +172,7 @@ class FactIndex:
         return self.run.load_model(self.record.model.after_task)
 
     def _embedded(self, picture: Image.Image) -> Array:
-        pixels = square(picture.convert("RGB"), None, self.model.config.image.size)
+        pixels = self.model.encoder.view.draw(picture.convert("RGB"))
         with torch.inference_mode():
             embedding = self.model(torch.from_numpy(np.array(pixels)[None]))
         return np.asarray(gallery_rows(embedding, self.record.dim, self.record.score).numpy(), dtype=np.float64)

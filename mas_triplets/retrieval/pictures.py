@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from mas_triplets.data.images import find_pictures, read_picture
 from mas_triplets.data.items import Region, items_of
-from mas_triplets.data.pixels import Pixels, square
 from mas_triplets.data.prepared import IntArray, PreparedDataset
+from mas_triplets.data.view import Pixels, View
 from mas_triplets.errors import UserError
 from mas_triplets.training.run_folder import RunFolder
 
@@ -78,7 +78,7 @@ def pictures_of(run: RunFolder, images: Path | None) -> Pictures:
     return Pictures(images, "folder", "image", paths, np.arange(len(paths)), whole)
 
 
-def decoded(pictures: Pictures, size: int) -> Iterator[Decoded]:
+def decoded(pictures: Pictures, view: View) -> Iterator[Decoded]:
     """Yield the pictures in order, decoded in threads; at most some tens wait at any time.
 
     One that cannot be read is yielded with its `problem` and without pixels.
@@ -92,7 +92,7 @@ def decoded(pictures: Pictures, size: int) -> Iterator[Decoded]:
             str(path).encode()
             picture = read_picture(path)
             regions = [None if np.isnan(row).any() else tuple(row.tolist()) for row in box]
-            return Decoded(path, picture.size, box, [square(picture, region, size) for region in regions])
+            return Decoded(path, picture.size, box, [view.draw(picture, region) for region in regions])
         except UnicodeEncodeError:
             return Decoded(path, (0, 0), box, [], "its name is not valid Unicode")
         except (UserError, ValueError) as error:  # ValueError: a box that goes beyond the picture

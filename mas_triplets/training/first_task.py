@@ -13,9 +13,9 @@ from mas_triplets.config import RunConfig, flat_values
 from mas_triplets.errors import UserError
 from mas_triplets.lifelong import STRATEGIES
 from mas_triplets.model.tensors import read_tensors
-from mas_triplets.model.triplet import TripletModel
 from mas_triplets.training.log import RunLog
 from mas_triplets.training.run_folder import FINGERPRINTS, RunFolder
+from mas_triplets.training.state import TrainingState
 
 
 def learns_first_task_plainly(config: RunConfig) -> bool:
@@ -48,12 +48,13 @@ def check_shares_first_task(config: RunConfig, record: dict[str, Any], source: R
         raise UserError(f"{source.path} has not finished its first task: go on with it first")
 
 
-def take_first_task(model: TripletModel, source: RunFolder, log: RunLog) -> None:
-    """Give `model` the weights `source` had after its first task, and `log` the records of learning it."""
+def take_first_task(state: TrainingState, source: RunFolder, log: RunLog) -> None:
+    """Give the model the weights `source` had after its first task, and `log` the records of learning it."""
     tensors = read_tensors(source.task_folder(1) / "model.safetensors", "weights")
-    model.load_state_dict(tensors, strict=not model.takes_features)
-    model.eval()
+    state.model.load_own_tensors(tensors)
+    state.model.eval()
     for line in (source.path / "log.jsonl").read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
         if record.get("task") == 1:
-            log.add(record.pop("step"), record)
+            state.steps = record.pop("step")
+            log.add(state.steps, record)

@@ -1,121 +1,193 @@
-"""Learning one stage: epochs, batches, the optimiser, the strategy's part in each step."""
+"""Learning one stage: epochs, batches, the optimiser, the strategy's part in each step.
+
+In several processes each embeds its share of a batch; the embeddings are gathered, so that the loss is that of the
+whole batch, and the gradients of all shares are summed: the same step as in one process, up to rounding.
+"""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mas_triplets.config import TrainConfig
-from mas_triplets.data.items import Labels
+from mas_triplets.config import RunConfig
 from mas_triplets.data.prepared import IntArray
 from mas_triplets.errors import UserError
-from mas_triplets.lifelong import Strategy
+from mas_triplets.model.augment import augmented
 from mas_triplets.model.inputs import ItemInputs
 from mas_triplets.model.losses import Loss
-from mas_triplets.model.triplet import TripletModel
-from mas_triplets.training.state import epoch_seed
+from mas_triplets.training.optimiser import Optimiser, learning_rate
+from mas_triplets.training.processes import Processes
+from mas_triplets.training.stages import StageData
+from mas_triplets.training.state import LEARNING, TrainingState, epoch_seed
+
+_EXPLODED = 1000.0
+"""A loss so many times that of a stage's first step (or 1, if that is more) will not come back."""
+_CHECKED_EVERY = 10
+"""Steps between looks at the loss on a GPU, each of which waits for it."""
 
 
 @dataclass(frozen=True)
-class StageData:
-    """What one stage learns from.
+class Learner:
+    """What learning a stage needs besides its data and where it stands."""
 
-    Attributes:
-        items: (n,) the training items that show at least one of the stage's facts.
-        labels: which of the facts each shows.
-        vectors: (M, 3, D) language embeddings of the facts.
-        mask: (M, 3) their masks.
+    config: RunConfig
+    loss: Loss
+    inputs: ItemInputs
+    processes: Processes
+
+
+class StageFit:
+    """Learns the rest of `state.stage` in place.
+
+    Args:
+        learner: loss, inputs, processes.
+        data: what the stage learns from.
+        state: where it stands, and whose model and strategy are changed.
     """
 
-    items: IntArray
-    labels: Labels
-    vectors: Tensor
-    mask: Tensor
+    def __init__(self, learner: Learner, data: StageData, state: TrainingState) -> None:
+        self.learner, self.data, self.state = learner, data, state
+        self.config, self.processes = learner.config.train, learner.processes
+        self.device = learner.processes.device
+        self.per_epoch = data.steps_per_epoch(self.config)
+        self.total = self.config.epochs * self.per_epoch if state.strategy.learns else 0
+        self._optimiser = Optimiser(state.model, self.config)
+        if state.optimiser:
+            self._optimiser.load_state_tensors(state.optimiser)
+        self._joined: nn.Module = learner.processes.joined(state.model)
+        self._waiting: list[tuple[Tensor, int]] = []  # losses not yet looked at
+        self._checked_every = 1 if self.device.type == "cpu" else _CHECKED_EVERY
 
-    def steps(self, config: TrainConfig) -> int:
-        """Optimiser steps of the stage."""
-        return config.epochs * math.ceil(len(self.items) / config.batch_size)
+    def steps(self) -> Iterator[float]:
+        """Take the steps that are left, yielding the learning rate after each.
 
+        When it yields, the state is that of the finished step. After `capture` it may be written to disk; loaded again,
+        it goes on to the same bits.
 
-def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
-    """Return the rate of step `step` (from 0): a linear rise over the warm-up, then half a cosine to zero.
+        Raises:
+            UserError: the loss is no longer finite, or has exploded.
+        """
+        state, size = self.state, self.config.batch_size
+        state.model.train()
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            while state.step < self.total:
+                epoch, done = divmod(state.step, self.per_epoch)
+                number = epoch_seed(self.learner.config.seed, state.stage, epoch)
+                if done == 0:
+                    torch.manual_seed(number + 7919 * self.processes.rank)
+                    state.loss_sum, state.loss_count = 0.0, 0
+                else:
+                    self._restore_random()
+                order = self._arranged(np.random.default_rng(number).permutation(len(self.data.items)))
+                batches = [order[start : start + size] for start in range(0, len(order), size)][done:]
+                for rows, (positions, batch) in zip(batches, self._shares(batches), strict=True):
+                    rate = learning_rate(state.step, self.total, self.config)
+                    self._step(rows, self.processes.share(rows)[positions], batch, rate)
+                    state.step += 1
+                    state.steps += 1
+                    yield rate
+                self.check()
+        state.optimiser, state.random = {}, {}
+        state.model.eval()
 
-    Example: 10 steps, warm-up 0.2, rate 1: 0.5, 1.0, then 0.5 (1 + cos(pi t)) at t = 1/9, 2/9, ... 8/9.
-    """
-    warm = round(config.warmup * steps)
-    if step < warm:
-        return config.learning_rate * (step + 1) / warm
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step + 1 - warm) / (steps - warm + 1)))
+    def _step(self, rows: IntArray, mine: IntArray, batch: Tensor, rate: float) -> None:
+        """Take one step.
 
+        Args:
+            rows: (B,) the rows of `data.items` in the batch.
+            mine: (b,) those of them that this process embeds.
+            batch: their inputs.
+            rate: the learning rate.
+        """
+        state, processes, data = self.state, self.processes, self.data
+        if not batch.is_floating_point():
+            batch = augmented(batch, self.config.augmentation)
+        idle = len(mine) == 0
+        if idle and processes.count == 1:
+            return  # nothing of this batch can be read
+        if idle:  # all processes must go forward and backward together
+            batch = batch.new_zeros(1, *batch.shape[1:])
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            embedding: Tensor = self._joined(batch)
+        unused = embedding[len(mine) :].sum() * 0
+        embedding = embedding[: len(mine)]
+        together = torch.cat(processes.gather(embedding))
+        present = torch.cat(processes.gather(torch.from_numpy(mine).to(self.device))).cpu().numpy()
+        if not len(present):
+            return
+        order = np.argsort(_place_in(rows, present))  # as in one process
+        together = together[torch.from_numpy(order).to(self.device)] if processes.count > 1 else together
+        relevance = torch.from_numpy(data.labels.rows(present[order])).to(data.vectors)
+        value = self.learner.loss(together.view(len(present), 3, state.model.dim), data.vectors, data.mask, relevance)
+        self._optimiser.zero_grad()
+        # the gradients are averaged over processes, and each has that of its own share only: what is wanted is the sum
+        (value * processes.count + unused).backward()
+        state.strategy.after_backward(state.model)
+        rates = self._optimiser.step(rate)
+        state.strategy.after_step(state.model, rates)
+        self._waiting.append((value.detach(), len(present)))
+        if len(self._waiting) >= self._checked_every:
+            self.check()
 
-def fit_stage(
-    model: TripletModel,
-    strategy: Strategy,
-    loss: Loss,
-    inputs: ItemInputs,
-    data: StageData,
-    config: TrainConfig,
-    *,
-    seed: int,
-    stage: int,
-    on_epoch: Callable[[int, dict[str, Any]], None],
-) -> Iterator[None]:
-    """Learn one stage in place, yielding after each optimiser step; `on_epoch(epoch, record)` gets what to log.
+    def check(self) -> None:
+        """Look at the losses since the last look.
 
-    The optimiser starts anew for each stage: moments of an earlier task would move weights the penalty holds.
-
-    Raises:
-        UserError: the loss is no longer finite.
-    """
-    optimiser = _optimiser(model, config)
-    steps = data.steps(config)
-    step = 0
-    model.train()
-    with torch.random.fork_rng(devices=[]):
-        for epoch in range(config.epochs):
-            began, total = time.monotonic(), torch.zeros(())
-            epoch_number = epoch_seed(seed, stage, epoch)
-            torch.manual_seed(epoch_number)
-            order = np.random.default_rng(epoch_number).permutation(len(data.items))
-            rate = 0.0
-            for start in range(0, len(order), config.batch_size):
-                rows = order[start : start + config.batch_size]
-                rate = learning_rate(step, steps, config)
-                for group in optimiser.param_groups:
-                    group["lr"] = rate
-                relevance = torch.from_numpy(data.labels.rows(rows)).to(data.vectors)
-                embedding = model(inputs.batch(data.items[rows])).view(len(rows), 3, model.dim)
-                value = loss(embedding, data.vectors, data.mask, relevance)
-                optimiser.zero_grad(set_to_none=True)
-                value.backward()
-                strategy.after_backward(model)
-                optimiser.step()
-                strategy.after_step(model, rate)
-                total += value.detach().cpu() * len(rows)
-                step += 1
-                yield
-            mean, penalty = float(total) / len(order), strategy.penalty(model)
-            if not math.isfinite(mean) or not math.isfinite(penalty):
+        Raises:
+            UserError: one is not finite, or exploded.
+        """
+        state = self.state
+        for value, count in self._waiting:
+            loss = float(value)
+            if state.first_loss is None:
+                state.first_loss = loss
+            if not math.isfinite(loss) or loss > _EXPLODED * max(1.0, state.first_loss):
                 raise UserError(
-                    f"the loss is {mean} and the penalty {penalty} in epoch {epoch + 1}: lower train.learning_rate, "
-                    "or lifelong.strength if the penalty is applied in the gradient; finished tasks are kept"
+                    f"the loss is {loss:g} at step {state.step + 1} of task {state.stage}, that of its first step was "
+                    f"{state.first_loss:g}: lower train.learning_rate, or lifelong.strength if the penalty is applied "
+                    "in the gradient"
                 )
-            record = {"epoch": epoch + 1, "loss": mean, "penalty": penalty, "learning_rate": rate}
-            on_epoch(epoch, {**record, "images_per_second": round(len(order) / (time.monotonic() - began), 1)})
-    model.eval()
+            state.loss_sum += loss * count
+            state.loss_count += count
+        self._waiting = []
+
+    def capture(self) -> None:
+        """Bring into the state what of it lives elsewhere: the optimiser's moments and the random states."""
+        self.check()
+        state = self.state
+        state.phase = LEARNING
+        state.optimiser = self._optimiser.state_tensors()
+        generators = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            generators["cuda"] = torch.cuda.get_rng_state(self.device)
+        state.random = {
+            name: torch.cat(self.processes.gather(value[None].to(self.device))).cpu()
+            for name, value in generators.items()
+        }
+
+    def _arranged(self, order: IntArray) -> IntArray:
+        """Return the order of rows in which reading their items is not wasteful."""
+        items = self.data.items
+        return np.searchsorted(items, self.learner.inputs.arranged(items[order]))
+
+    def _shares(self, batches: Sequence[IntArray]) -> Iterator[tuple[IntArray, Tensor]]:
+        """Yield this process's inputs of each batch."""
+        shares = [self.processes.share(rows) for rows in batches]
+        together = np.concatenate(shares) if shares else np.empty(0, dtype=np.int64)
+        return self.learner.inputs.batches(self.data.items[together], [len(share) for share in shares])
+
+    def _restore_random(self) -> None:
+        random, rank = self.state.random, self.processes.rank
+        torch.set_rng_state(random["cpu"][rank])
+        if "cuda" in random and self.device.type == "cuda":
+            torch.cuda.set_rng_state(random["cuda"][rank], self.device)
 
 
-def _optimiser(model: TripletModel, config: TrainConfig) -> torch.optim.Optimizer:
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if config.optimiser == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
-        )
-    return torch.optim.Adam(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+def _place_in(rows: IntArray, present: IntArray) -> IntArray:
+    """Return the place in `rows` of each of `present`."""
+    order = np.argsort(rows)
+    return order[np.searchsorted(rows, present, sorter=order)]

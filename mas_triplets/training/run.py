@@ -1,9 +1,9 @@
-"""Training a run: the tasks of a split one after another, each finished task safe on disk before the next begins."""
+"""Training a run: the tasks of a split one after another, safe on disk at any moment."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,27 +11,33 @@ import numpy as np
 import torch
 
 from mas_triplets.config import RunConfig, flat_values
-from mas_triplets.data.format import PARTS
-from mas_triplets.data.items import Items, items_of
-from mas_triplets.data.prepared import IntArray, PreparedDataset
-from mas_triplets.data.splits import Split, read_split
-from mas_triplets.errors import UserError
+from mas_triplets.data.items import items_of
+from mas_triplets.data.prepared import PreparedDataset
+from mas_triplets.data.splits import read_split
+from mas_triplets.errors import Stopped, UserError
 from mas_triplets.files import write_json, write_text
-from mas_triplets.lifelong import Strategy, make_strategy
+from mas_triplets.lifelong import make_strategy
+from mas_triplets.lifelong.strategy import Strategy
 from mas_triplets.model.inputs import ItemInputs, item_inputs
 from mas_triplets.model.language import LanguageTable
-from mas_triplets.model.losses import Loss, make_loss
-from mas_triplets.model.text_encoders import make_text_encoder
+from mas_triplets.model.losses import make_loss
+from mas_triplets.model.texts import make_text_encoder
 from mas_triplets.model.triplet import TripletModel, make_model
 from mas_triplets.progress import SILENT, Silent
 from mas_triplets.threads import limited_threads
+from mas_triplets.training.checkpoints import Checkpoints
 from mas_triplets.training.first_task import check_shares_first_task, take_first_task
-from mas_triplets.training.fit import StageData, fit_stage
+from mas_triplets.training.fit import Learner
+from mas_triplets.training.interruption import Interruption
 from mas_triplets.training.log import RunLog
+from mas_triplets.training.processes import Processes
 from mas_triplets.training.run_folder import FINGERPRINTS, RunFolder, new_record
-from mas_triplets.training.state import TrainingState
+from mas_triplets.training.session import Session
+from mas_triplets.training.stages import StageData, check_training_items, stage_data, stages_of
+from mas_triplets.training.state import DONE, LEARNT, TrainingState
 
 Resume = Literal["auto", "never"]
+_SAMPLE = 16  # pictures encoded to tell what augmentation will cost
 
 
 def train(
@@ -45,10 +51,12 @@ def train(
 ) -> RunFolder:
     """Learn the tasks of a split one after another and return the run folder.
 
+    In processes started by a launcher (`accelerate launch`, `torchrun`) each calls this; only the first writes.
+
     Args:
         config: the configuration.
         out: folder of the run.
-        resume: `auto` goes on after the last finished task of the same run; `never` starts anew.
+        resume: `auto` goes on from the last checkpoint of the same run, to the same bits; `never` starts anew.
         first_task: a run, equal but for its method, whose first task is taken instead of learnt once more. The result
             is the same, bit for bit.
         until: stop when this many tasks are learnt, and leave the run to be gone on with; None learns all.
@@ -56,122 +64,147 @@ def train(
 
     Raises:
         UserError: a name in the configuration is unknown, the data set or split does not fit, a fact has no training
-            picture, `out` holds another run, or `first_task` does not fit.
+            picture, `out` holds another run, `first_task` does not fit, the loss explodes, or the disk is full.
+        Stopped: SIGINT or SIGTERM arrived; how to go on is said.
     """
     out = Path(out)
     strategy, loss = make_strategy(config.lifelong), make_loss(config.loss)
+    if not strategy.learns and not config.model.residual:
+        raise UserError(
+            f"'{strategy.name}' judges the model as it is before it has learnt anything, which means something only "
+            "where pictures and words share a space: set model.residual=true, with both encoders of one checkpoint"
+        )
     dataset = PreparedDataset.open(config.data.path)
     dataset.check_has_pictures()
     split = read_split(dataset, config.data.split)
     items = items_of(dataset, config.data.region)
-    stages = _stages(split, strategy)
-    _check_training_items(config, dataset, items, split)
-    with limited_threads(config.train.threads):
-        language = LanguageTable.build(dataset.words, make_text_encoder(config.model.text))
-        model = make_model(config.model, language, config.seed).to(_device(config.train.device))
-        inputs = item_inputs(model, dataset, items, config.data.cache, progress)  # before an old run is given up
-        record = new_record(config, dataset, split, model)
+    check_training_items(config, dataset, items, split)
+    processes = Processes.start(config.train.device)
+    progress = progress if processes.main else SILENT
+    interruption = Interruption()
+    with limited_threads(config.train.threads), interruption.listening():
+        with processes.main_first():
+            language = LanguageTable.build(
+                dataset.words,
+                make_text_encoder(config.model.text),
+                centre=config.model.text.centre,
+                cache=config.data.cache or dataset.folder / "cache",
+                progress=progress,
+            )
+            model = make_model(config.model, language, config.seed).to(processes.device)
+            inputs = _inputs(config, model, dataset, items, progress)  # before an old run is given up
+            items = items.without(inputs.unreadable)
+            check_training_items(config, dataset, items, split, len(inputs.unreadable))
+        record = new_record(config, dataset, split, model, processes.count)
         if first_task is not None:
             check_shares_first_task(config, record, first_task)
-        run = _open_run(out, config, record, model, resume)
-        if language.unknown:
-            names = ", ".join(language.unknown[:5])
-            progress.note(
-                f"{len(language.unknown)} words unknown to {language.encoder.name} get made-up vectors: {names}"
-            )
-        data = [_stage_data(config, items, np.array(facts), dataset, model) for facts in stages]
+        with processes.main_first():
+            run = _open_run(out, config, record, model, resume, write=processes.main)
+        facts = stages_of(split, strategy)
+        data = [stage_data(config, items, np.array(of_stage), dataset, model) for of_stage in facts]
+        if run.record["state"] == "finished" and run.stages >= len(data):
+            return run
         state = TrainingState(model, strategy)
-        if (out / "checkpoint" / "state.json").is_file():
-            state.load(out / "checkpoint")
-            if run.stages < state.stage:
-                raise UserError(f"{out / 'tasks'} lacks finished tasks: start the run again with --resume never")
-        else:
-            if model.takes_features:
-                model.standardise_features(torch.cat(list(inputs.batches(data[0].items))))
-            run.write_stage(0, model, {}, {})
-            state.save(out / "checkpoint")
+        strategy.rank, strategy.processes = processes.rank, processes.count
+        if processes.count > 1:
+            strategy.combine = processes.sum
+        checkpoints = Checkpoints(out / "checkpoint")
+        _load(state, checkpoints, run, processes, progress)
+        _say_beforehand(config, language, model, strategy, progress)
+        learner = Learner(config, loss, inputs, processes)
         last = len(data) if until is None else min(until, len(data))
-        with RunLog(out) as log:
-            if first_task is not None and state.stage == 0 and last > 0:
-                take_first_task(model, first_task, log)
-                _end_stage(run, state, data[0], inputs, stage=1)
-            todo = data[:last]
-            steps = sum(part.steps(config.train) for part in todo[state.stage :])
-            work = _learn(config, run, state, todo, inputs, loss, log)
-            for _ in progress.track(work, f"training {config.lifelong.strategy}", steps):
-                pass
-    if state.stage == len(data):
-        run.write_record({**run.record, "state": "finished"})
+        with RunLog(out, state.log_bytes, state.steps, write=processes.main) as log:
+            session = Session(run, state, data[:last], learner, log, checkpoints, interruption, progress)
+            try:
+                _begin(session, data[0], first_task)
+                session.learn()
+            except KeyboardInterrupt:
+                raise Stopped(
+                    f"stopped in task {max(1, state.stage)}; the last checkpoint is {checkpoints.last_name()}: the "
+                    "same command goes on from there, to the same bits"
+                ) from None
+    processes.wait()
+    if state.stage == len(data) and processes.main:
+        run.write_record({**run.record, "state": "finished", "unreadable": sorted(inputs.unreadable.values())})
+    processes.wait()
     return run
 
 
-def _stages(split: Split, strategy: Strategy) -> list[tuple[int, ...]]:
-    if strategy.merges_tasks:
-        return [tuple(sorted(fact for task in split.tasks for fact in task.fact_ids))]
-    return [task.fact_ids for task in split.tasks]
+def _inputs(
+    config: RunConfig, model: TripletModel, dataset: PreparedDataset, items: Any, progress: Silent
+) -> ItemInputs:
+    """Return what the model learns from: kept features, unless augmentation asks for pictures."""
+    changed = config.train.augmentation.changes
+    inputs = item_inputs(model, dataset, items, config.data, progress, pixels=changed)
+    if changed and model.takes_features and len(items):
+        sample = next(inputs.inputs(np.arange(min(_SAMPLE, len(items)))), None)
+        if sample is not None:
+            began = time.monotonic()
+            with torch.no_grad():
+                model.encoder.frozen_part(sample)
+            each = (time.monotonic() - began) / len(sample)
+            progress.note(
+                "augmentation with a frozen encoder: nothing it gives can be kept, so each epoch encodes every picture "
+                f"anew, about {1000 * each:.0f} ms a picture; without train.augmentation each is encoded once"
+            )
+    return inputs
 
 
-def _learn(
-    config: RunConfig,
-    run: RunFolder,
-    state: TrainingState,
-    data: list[StageData],
-    inputs: ItemInputs,
-    loss: Loss,
-    log: RunLog,
-) -> Iterator[None]:
-    model, strategy = state.model, state.strategy
-    for stage in range(state.stage + 1, len(data) + 1):
-        part = data[stage - 1]
-
-        def on_epoch(epoch: int, record: dict[str, Any], stage: int = stage) -> None:
-            log.add((stage - 1) * config.train.epochs + epoch, {"task": stage, **record})
-
-        yield from fit_stage(
-            model, strategy, loss, inputs, part, config.train, seed=config.seed, stage=stage, on_epoch=on_epoch
-        )
-
-        _end_stage(run, state, part, inputs, stage)
+def _load(
+    state: TrainingState, checkpoints: Checkpoints, run: RunFolder, processes: Processes, progress: Silent
+) -> None:
+    if processes.main:
+        checkpoints.clear_scratch()
+    told = state.load(checkpoints)
+    if told:
+        progress.note(told)
+    finished = state.stage if state.phase == DONE else state.stage - 1
+    if checkpoints.any() and run.stages < finished:
+        raise UserError(f"{run.path / 'tasks'} lacks finished tasks: start the run again with --resume never")
 
 
-def _end_stage(run: RunFolder, state: TrainingState, part: StageData, inputs: ItemInputs, stage: int) -> None:
-    about = state.strategy.after_task(state.model, lambda: inputs.batches(part.items))
-    run.write_stage(stage, state.model, state.strategy.importance(), about)
-    state.stage = stage
-    state.save(run.path / "checkpoint")
+def _begin(session: Session, first: StageData, first_task: RunFolder | None) -> None:
+    """Write the untrained model, and take the first task of another run, if nothing is learnt yet."""
+    state, run, inputs = session.state, session.run, session.learner.inputs
+    model, main = state.model, session.learner.processes.main
+    if state.stage == 0 and not session.checkpoints.any():
+        if model.standardises:
+            with torch.no_grad():
+                rows = [
+                    batch if batch.is_floating_point() else model.encoder.frozen_part(batch)
+                    for batch in inputs.inputs(first.items)
+                ]
+            model.standardise_features(torch.cat(rows))
+        if main:
+            run.write_stage(0, model, {}, {})
+        session.save()
+    if first_task is not None and state.stage == 0 and session.data:
+        take_first_task(state, first_task, session.log)
+        state.stage, state.phase = 1, LEARNT
+        session.finish_stage(first)
 
 
-def _stage_data(
-    config: RunConfig, items: Items, fact_ids: IntArray, dataset: PreparedDataset, model: TripletModel
-) -> StageData:
-    chosen = items.select(config.data.train_parts, fact_ids)
-    vectors, mask = model.language.embed([dataset.facts[fact] for fact in fact_ids])
-    device = next(model.parameters()).device
-    return StageData(chosen, items.labels(chosen, fact_ids), vectors.to(device), mask.to(device))
-
-
-def _check_training_items(config: RunConfig, dataset: PreparedDataset, items: Items, split: Split) -> None:
-    seen = items.pair_fact[
-        np.isin(items.part[items.pair_item], [PARTS.index(part) for part in config.data.train_parts])
-    ]
-    counts = np.bincount(seen, minlength=len(dataset.facts))
-    unseen = [str(dataset.facts[fact]) for fact in np.flatnonzero(counts == 0)]
-    if unseen and config.data.unseen_facts == "error":
-        raise UserError(
-            f"{len(unseen)} facts of {dataset.folder} have no picture in {' or '.join(config.data.train_parts)}, "
-            f"such as {', '.join(unseen[:3])}: add pictures of them, or set data.unseen_facts=allow to learn the "
-            "others and judge these as unseen"
-        )
-    for task in split.tasks:
-        if not counts[list(task.fact_ids)].any():
-            raise UserError(f"{task.name} of split '{split.name}' has no training picture at all: make another split")
+def _say_beforehand(
+    config: RunConfig, language: LanguageTable, model: TripletModel, strategy: Strategy, progress: Silent
+) -> None:
+    note = language.note()
+    if note:
+        progress.note(note)
+    learnt = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    held = strategy.memory_bytes(model)
+    keeps = f"; {strategy.name} keeps importance and anchor of them, {held / 2**20:,.1f} MiB" if held else ""
+    progress.note(f"{learnt:,} parameters are learnt{keeps}")
 
 
 _FIRST_FILES = frozenset({"config.yaml", "language.json", "language.safetensors"})
 """What is written before run.json: a folder with nothing else is a run that was stopped as it began."""
 
 
-def _open_run(out: Path, config: RunConfig, record: dict[str, Any], model: TripletModel, resume: Resume) -> RunFolder:
+def _open_run(
+    out: Path, config: RunConfig, record: dict[str, Any], model: TripletModel, resume: Resume, *, write: bool
+) -> RunFolder:
+    if not write:
+        return RunFolder(out)
     if (out / "run.json").is_file():
         if resume == "auto":
             run = RunFolder(out)
@@ -181,7 +214,7 @@ def _open_run(out: Path, config: RunConfig, record: dict[str, Any], model: Tripl
             shutil.rmtree(out / name, ignore_errors=True)
         for name in ("log.jsonl", "results.json", "report.html", "run.json"):
             (out / name).unlink(missing_ok=True)
-    elif out.exists() and (not out.is_dir() or any(path.name not in _FIRST_FILES for path in out.iterdir())):
+    elif out.exists() and (not out.is_dir() or any(not _is_first(path) for path in out.iterdir())):
         raise UserError(f"{out} exists and is not a run: choose another --out, nothing was written")
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "config.yaml", config.to_yaml())
@@ -190,26 +223,20 @@ def _open_run(out: Path, config: RunConfig, record: dict[str, Any], model: Tripl
     return RunFolder(out)
 
 
+def _is_first(path: Path) -> bool:
+    """Whether it is one of the first files, or one of them half-written by a process that was killed."""
+    begun = path.suffix == ".partial" and any(path.name.startswith(f".{name}.") for name in (*_FIRST_FILES, "run.json"))
+    return begun or path.name in _FIRST_FILES
+
+
 def _check_same(run: RunFolder, config: RunConfig, record: dict[str, Any]) -> None:
     mine, theirs = (flat_values(node) for node in (config, run.config))
-    changed = [f"{key} ({theirs[key]!r} there, {mine[key]!r} here)" for key in mine if mine[key] != theirs[key]]
+    changed = [f"{key} ({theirs.get(key)!r} there, {mine[key]!r} here)" for key in mine if mine[key] != theirs.get(key)]
     changed += [key for key in FINGERPRINTS if run.record.get(key) != record[key]]
+    if run.record.get("processes", 1) != record["processes"]:
+        changed.append(f"number of processes ({run.record.get('processes', 1)} there, {record['processes']} here)")
     if changed:
         raise UserError(
             f"{run.path} holds a run with another {', '.join(changed)}: choose another --out, or pass --resume never "
             "to replace it"
         )
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"train.device is '{name}': write cpu, cuda, cuda:1, or auto") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UserError(f"train.device is '{name}': write cpu, cuda, cuda:1, or auto")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"train.device is '{name}', but PyTorch sees {torch.cuda.device_count()} GPUs: set cpu or auto")
-    return device

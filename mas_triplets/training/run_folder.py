@@ -25,7 +25,7 @@ from mas_triplets.errors import UserError
 from mas_triplets.files import put_in_place, read_json, scratch_folder, sha256_of_file, sha256_of_json, write_json
 from mas_triplets.model.language import LanguageTable
 from mas_triplets.model.tensors import read_tensors
-from mas_triplets.model.text_encoders import make_text_encoder
+from mas_triplets.model.texts import make_text_encoder
 from mas_triplets.model.triplet import TripletModel, make_model
 
 _PACKAGES = ("mas-triplets", "torch", "torchvision", "transformers", "faiss-cpu", "numpy", "pyarrow", "pillow")
@@ -114,18 +114,14 @@ class RunFolder:
         stage = self._checked(stage)
         path = self.task_folder(stage) / "model.safetensors"
         model = make_model(self.config.model, self.language, self.config.seed)
-        tensors = read_tensors(path, "weights")
         try:
-            missing, unexpected = model.load_state_dict(tensors, strict=False)
-        except RuntimeError as error:  # shapes that differ
-            raise UserError(f"{path} does not fit the run's configuration: {' '.join(str(error).split())}") from None
-        lost = [name for name in missing if not (model.takes_features and name.startswith("encoder."))]
-        if lost or unexpected:
-            raise UserError(f"{path} does not fit the run's configuration: {', '.join((lost + unexpected)[:3])}")
-        if model.takes_features and model.encoder.fingerprint() != self.record.get("encoder_fingerprint"):
+            model.load_own_tensors(read_tensors(path, "weights"))
+        except ValueError as error:
+            raise UserError(f"{path} does not fit the run's configuration: {error}") from None
+        if model.encoder.fingerprint() != self.record.get("encoder_fingerprint"):
             raise UserError(
-                f"the frozen encoder '{self.config.model.image.name}' has other weights than when {self.path} was "
-                "trained: install the same version of its package"
+                f"the frozen part of the encoder '{self.config.model.image.name}' has other weights than when "
+                f"{self.path} was trained: give it the same ones, or install the same version of its package"
             )
         return model.to(device).eval()
 
@@ -155,7 +151,7 @@ class RunFolder:
         """Write the folder of a finished stage, whole or not at all."""
         folder = self.task_folder(stage)
         with scratch_folder(folder) as scratch:
-            save_file(own_tensors(model), scratch / "model.safetensors")
+            save_file(model.own_tensors(), scratch / "model.safetensors")
             if importance:
                 save_file(
                     {name: omega.contiguous() for name, omega in importance.items()}, scratch / "importance.safetensors"
@@ -168,16 +164,9 @@ class RunFolder:
         write_json(self.path / "run.json", record)
 
 
-def own_tensors(model: TripletModel) -> dict[str, Tensor]:
-    """Return the weights a run must keep: all but those of a frozen encoder, which come with their package."""
-    return {
-        name: tensor.contiguous()
-        for name, tensor in model.state_dict().items()
-        if not (model.takes_features and name.startswith("encoder."))
-    }
-
-
-def new_record(config: RunConfig, dataset: PreparedDataset, split: Split, model: TripletModel) -> dict[str, Any]:
+def new_record(
+    config: RunConfig, dataset: PreparedDataset, split: Split, model: TripletModel, processes: int = 1
+) -> dict[str, Any]:
     """Return run.json of a run that begins: versions, seeds and fingerprints."""
     return {
         "state": "running",
@@ -186,9 +175,10 @@ def new_record(config: RunConfig, dataset: PreparedDataset, split: Split, model:
         "data_fingerprint": dataset.fingerprint,
         "split_fingerprint": sha256_of_json(split.to_dict()),
         "language_fingerprint": model.language.fingerprint,
-        "encoder_fingerprint": model.encoder.fingerprint() if model.takes_features else None,
+        "encoder_fingerprint": model.encoder.fingerprint(),
         "unknown_words": list(model.language.unknown),
         "tasks": [task.name for task in split.tasks],
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         "threads": torch.get_num_threads(),
+        "processes": processes,
     }

@@ -43,7 +43,7 @@ def unfinished(run: RunFolder, results: Mapping[str, Any]) -> Content:
 def about_run(run: RunFolder, results: Mapping[str, Any]) -> Html:
     """Return what was trained on what, and how."""
     about, config = results["run"], run.config
-    encoder = config.model.image.name + ("" if config.model.image.trainable else ", frozen")
+    encoder = config.model.image.name + (", frozen" if config.model.image.frozen else "")
     pairs: list[tuple[Content, Content]] = [
         ("strategy", about["strategy"]),
         ("strength λ", f"{about['strength']:g}" if uses_strength(about["strategy"]) else None),

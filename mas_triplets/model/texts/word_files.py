@@ -1,0 +1,148 @@
+"""Files of word vectors: which format one is in, by its content, and the checks all formats share."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Set
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mas_triplets.errors import UserError
+from mas_triplets.files import sha256_of_json
+from mas_triplets.model.texts.encoder import Vectors
+
+LONGEST_LINE = 1 << 20
+"""Bytes of a line or a word beyond which a file holds something else; 300 numbers take about 2,500."""
+_LARGEST = 1e6
+_MOST_NUMBERS = 100_000
+_PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "zip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"7z\xbc\xaf": "7z",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+_HEADER = re.compile(rb"([0-9]{1,12})[ \t]+([0-9]{1,6})[ \t]*\r?\n")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a file.
+
+    Attributes:
+        words: words to be looked up, as they are written in the file.
+        composed: words that may be put together from parts, where the file can and has not the word itself.
+        seen: is told now and then how many bytes have been read.
+    """
+
+    words: Set[str]
+    composed: Set[str] = frozenset()
+    seen: Callable[[int], None] = lambda _: None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a file knows of it.
+
+    Attributes:
+        dim: numbers of a vector.
+        known: vectors of words that are in the file.
+        composed: vectors put together from parts of words.
+    """
+
+    dim: int
+    known: dict[str, Vectors] = field(default_factory=dict)
+    composed: dict[str, Vectors] = field(default_factory=dict)
+
+
+def read_word_file(path: Path, wanted: Wanted) -> Found:
+    """Read the vectors of some words from a file; nothing else of it is kept.
+
+    GloVe text, word2vec text or fastText .vec (a first line with the number of words and of numbers), word2vec binary
+    and fastText .bin are told apart by their content.
+
+    Raises:
+        UserError: the file cannot be read, is damaged, or is something else; file and record are named.
+    """
+    from mas_triplets.model.texts.fasttext_binary import MAGIC, read_fasttext
+    from mas_triplets.model.texts.vector_text import read_vector_text
+    from mas_triplets.model.texts.word2vec_binary import read_word2vec
+
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(4096)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read as word vectors: {error.strerror}") from None
+    _check_kind(path, head)
+    if head.startswith(MAGIC):
+        return read_fasttext(path, wanted)
+    header = _HEADER.match(head)
+    if header is None:
+        return read_vector_text(path, wanted, None)
+    count, dim = int(header[1]), int(header[2])
+    if not count or not 0 < dim <= _MOST_NUMBERS:
+        raise UserError(f"{path} line 1 promises {count} words of {dim} numbers, which cannot be: fetch the file anew")
+    if _is_text(head[header.end() :]):
+        return read_vector_text(path, wanted, (count, dim))
+    return read_word2vec(path, wanted, header.end(), count, dim)
+
+
+def _check_kind(path: Path, head: bytes) -> None:
+    """Refuse what is surely no file of word vectors, with what to do about it."""
+    if not head.strip():
+        raise UserError(f"{path} is empty: it should hold word vectors")
+    for magic, kind in _PACKED.items():
+        if head.startswith(magic):
+            raise UserError(f"{path} is packed ({kind}): unpack it and give the file of word vectors in it")
+    if head[0] == 0x80 and 2 <= head[1] <= 5:
+        raise UserError(
+            f"{path} is a pickle, such as gensim saves: load it there and write it with save_word2vec_format"
+        )
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UserError(f"{path} is UTF-16 text: word vectors are read as UTF-8, convert it")
+
+
+def _is_text(piece: bytes) -> bool:
+    """Whether what follows a header is text: floats as bytes hold control characters or break UTF-8 very soon."""
+    if any((byte < 32 and byte not in b"\t\n\r") or byte == 127 for byte in piece):
+        return False
+    try:
+        piece.decode()
+    except UnicodeDecodeError as error:
+        return error.start > len(piece) - 4  # a character cut by the end of the piece
+    return True
+
+
+def checked(vector: npt.NDArray[np.floating[Any]], where: str) -> Vectors:
+    """Return `vector` as float32 if all its numbers can be those of a word.
+
+    Raises:
+        UserError: one is no number, infinite, or far too large.
+    """
+    wrong = vector[~(np.abs(vector) < _LARGEST)]  # NaN is not smaller either
+    if wrong.size:
+        raise UserError(f"{where} holds {wrong[0]:g}, which no word vector does: the file is damaged, fetch it anew")
+    return vector.astype(np.float32)
+
+
+def file_fingerprint(path: Path) -> str:
+    """SHA-256 over name, size, time, and the first and last MiB of a file.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as handle:
+            status = path.stat()
+            first = handle.read(1 << 20)
+            handle.seek(max(0, status.st_size - (1 << 20)))
+            content = hashlib.sha256(first + handle.read(1 << 20)).hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read as word vectors: {error.strerror}") from None
+    return sha256_of_json([path.name, status.st_size, status.st_mtime_ns, content])
