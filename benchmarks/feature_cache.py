@@ -69,7 +69,7 @@ def read_all(dataset: PreparedDataset, config: RunConfig) -> float:
     model = make_model(config.model, LanguageTable.build(words, make_text_encoder(config.model.text)), config.seed)
     items = items_of(dataset, "image")
     began = time.perf_counter()
-    inputs = item_inputs(model, dataset, items, config.data)
+    inputs = item_inputs(model, dataset, items, config)
     count = sum(len(batch) for batch in inputs.inputs(np.arange(len(items))))
     assert count == len(items)
     return time.perf_counter() - began

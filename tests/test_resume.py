@@ -73,11 +73,14 @@ def test_killed_at_random_moments(home: Path, tmp_path: Path, name: str, kills: 
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert len(told["landed"]) == kills
-    assert len(set(told["landed"])) >= kills // 2, told  # all over the run, not in one place
+    assert len(set(told["landed"])) >= 3, told  # all over the run, not in one place
+    assert any(place.split(" ")[0].endswith("-0") for place in told["landed"]), told  # within the steps of a task
     whole = contents(tmp_path / "whole")
     assert any(file.endswith("importance.safetensors") for file in whole)
     for finished in told["finished"]:
-        assert contents(tmp_path / finished) == whole, finished
+        found = contents(tmp_path / finished)
+        assert found.keys() == whole.keys()
+        assert [file for file in whole if found[file] != whole[file]] == [], finished
     logs = [read_log(tmp_path / run) for run in ("whole", *told["finished"])]
     assert all(log == logs[0] for log in logs)  # nothing twice, nothing lost
     kept = [path.name for path in (tmp_path / "whole" / "checkpoint").iterdir()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +108,8 @@ def kept_rows(
                     handle,
                     {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape},
                 )
-                handle.truncate(handle.tell() + int(np.prod(shape)) * np.dtype(dtype).itemsize)
+                size = handle.tell() + math.prod(shape) * np.dtype(dtype).itemsize
+                _allocate(handle.fileno(), size)
             array = np.load(temporary, mmap_mode="r+")
             start = 0
             for rows, found in blocks():
@@ -127,6 +130,13 @@ def kept_rows(
     unreadable = {int(image): problem for image, problem in found_problems.items()}
     reading.check(unreadable)
     return Kept(np.asarray(np.load(path, mmap_mode="r")), unreadable)
+
+
+def _allocate(file: int, size: int) -> None:
+    """Give a file its size and its place on the disk: without room it fails now, not as what is mapped is written."""
+    os.truncate(file, size)
+    if size and hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
 
 
 def cached_pixels(

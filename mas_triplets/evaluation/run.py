@@ -92,7 +92,7 @@ def _stages(
     for stage in progress.track(range(last + 1), "evaluating", last + 1):
         model = run.load_model(stage)
         if inputs is None:
-            inputs = item_inputs(model, dataset, benchmark.items, run.config.data, progress)
+            inputs = item_inputs(model, dataset, benchmark.items, run.config, progress)
         readable, embedding = embed_items(model, inputs, chosen)
         if len(readable) < len(chosen):
             items = benchmark.items.without(inputs.unreadable)

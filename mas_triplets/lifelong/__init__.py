@@ -9,8 +9,11 @@ from mas_triplets.lifelong.l2 import L2
 from mas_triplets.lifelong.mas import MemoryAwareSynapses
 from mas_triplets.lifelong.penalty import QuadraticPenalty
 from mas_triplets.lifelong.strategy import Joint, Strategy
+from mas_triplets.lifelong.zero_shot import ZeroShot
 
-STRATEGIES: dict[str, type[Strategy]] = {kind.name: kind for kind in (Strategy, Joint, L2, MemoryAwareSynapses)}
+STRATEGIES: dict[str, type[Strategy]] = {
+    kind.name: kind for kind in (Strategy, ZeroShot, Joint, L2, MemoryAwareSynapses)
+}
 """Methods by the name used in a configuration."""
 
 

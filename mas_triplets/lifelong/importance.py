@@ -26,10 +26,11 @@ from mas_triplets.lifelong.per_sample.batches import (
     two_different,
 )
 from mas_triplets.lifelong.per_sample.calls import real
-from mas_triplets.lifelong.per_sample.fallback import ordinary_gradients, rounding
+from mas_triplets.lifelong.per_sample.fallback import ordinary_gradients, rounding, zeros_for
 from mas_triplets.lifelong.per_sample.gradients import Statistic, of
+from mas_triplets.lifelong.per_sample.processes import Combine, Sums, deferred, over_processes
 from mas_triplets.lifelong.per_sample.state import undisturbed
-from mas_triplets.lifelong.per_sample.statistics import Progress, mean_of, per_sample_statistics, trainable
+from mas_triplets.lifelong.per_sample.statistics import Progress, means, per_sample_statistics, trainable
 
 Mode = Literal["exact", "batched"]
 
@@ -49,6 +50,7 @@ def estimate_importance(
     max_samples: int | None = None,
     memory_limit_mb: float = 512,
     progress: Progress | None = None,
+    combine: Combine | None = None,
 ) -> dict[str, Tensor]:
     """Return the importance Omega of every trainable parameter (MAS, Eq. 3).
 
@@ -70,9 +72,12 @@ def estimate_importance(
             embedding before any normalisation.
         statistic: "abs" or "square".
         mode: "exact" or "batched".
-        max_samples: use exactly this many samples, cutting the last batch.
+        max_samples: use exactly this many samples (of this process), cutting the last batch.
         memory_limit_mb: see `per_sample_statistics`.
-        progress: called after each batch with the number of samples done.
+        progress: called after each batch with the number of samples done (in this process).
+        combine: for several processes that each have their own samples: sums a tensor over all of them, see `Combine`.
+            Sums and counts are combined before the division, and every process gets the same result. In mode
+            "batched" the batches b are those of all processes.
 
     Returns:
         Parameter name to a float32 tensor of its shape, on its device.
@@ -100,9 +105,10 @@ def estimate_importance(
             memory_limit_mb=memory_limit_mb,
             progress=progress,
             inspect=refuse_constant_norm,
+            combine=combine,
         )
     else:
-        omega = _batched(model, batches, checked(output), statistic, max_samples, progress)
+        omega = _batched(model, batches, checked(output), statistic, max_samples, progress, combine)
     if not any(float(values.sum()) > 0 for values in omega.values()):
         raise UserError(f"the importance is zero for every parameter. Is the output normalised? If so: {CONSTANT_NORM}")
     return omega
@@ -120,27 +126,28 @@ def _batched(
     statistic: Statistic,
     max_samples: int | None,
     progress: Progress | None,
+    combine: Combine | None,
 ) -> dict[str, Tensor]:
     """1/N sum_b n_b |g_b| with g_b the gradient of a batch's mean: see `estimate_importance`."""
     parameters = trainable(model)
     device = next(iter(parameters.values())).device
-    done = 0
     with undisturbed(model):
-        totals = {name: torch.zeros_like(real(parameter.detach())) for name, parameter in parameters.items()}
-        for batch in prepared(batches, device, max_samples):
-            size = size_of(batch)
-            norms = squared_norm(output(model, batch), batch)
-            if done == 0:
-                refuse_constant_norm(model, output, batch, norms.detach())
-            for name, gradient in ordinary_gradients(norms.mean(), parameters, parameters).items():
-                if gradient is not None:
-                    totals[name] += size * of(real(gradient), statistic)
-            done += size
-            if progress is not None:
-                progress(done)
-        if done == 0:
-            raise UserError("no samples: `batches` gave none, so there is no importance to estimate")
-        return {name: mean_of(total, done, name) for name, total in totals.items()}
+        totals = {name: zeros_for(parameter) for name, parameter in parameters.items()}
+        sums = Sums(totals, 0, set())
+        with deferred(combine) as errors:
+            for batch in prepared(batches, device, max_samples):
+                size = size_of(batch)
+                norms = squared_norm(output(model, batch), batch)
+                if sums.samples == 0:
+                    refuse_constant_norm(model, output, batch, norms.detach())
+                for name, gradient in ordinary_gradients(norms.mean(), parameters, parameters).items():
+                    if gradient is not None:
+                        totals[name].add_(of(real(gradient), statistic), alpha=size)
+                        sums.took_part.add(name)
+                sums.samples += size
+                if progress is not None:
+                    progress(sums.samples)
+        return means(over_processes(sums, combine, errors))
 
 
 def refuse_constant_norm(model: nn.Module, output: Output, batch: Batch, norms: Tensor) -> None:

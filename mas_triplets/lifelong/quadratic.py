@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mas_triplets.config import LifelongConfig
 from mas_triplets.lifelong.penalty import QuadraticPenalty
-from mas_triplets.lifelong.strategy import Batches, Strategy
+from mas_triplets.lifelong.strategy import Batches, LearningRates, Strategy
 
 _QUANTILES = (0.1, 0.5, 0.9, 0.99)
 _QUANTILE_SAMPLE = 1_000_000  # torch.quantile takes at most 16 million numbers; a regular sample serves a log
@@ -30,12 +30,16 @@ class QuadraticStrategy(Strategy):
     def measure(self, model: nn.Module, batches: Batches) -> dict[str, Tensor]:
         """Return this task's importance of every trainable parameter, >= 0."""
 
+    def memory_bytes(self, model: nn.Module) -> int:
+        """Return the size of importance and anchor: two float32 numbers a parameter that is learnt."""
+        return 2 * 4 * sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
     def after_backward(self, model: nn.Module) -> None:
         """Add the penalty's gradient, if that is how it is applied."""
         if self._penalty is not None and self.config.application == "gradient":
             self._penalty.add_gradient(model)
 
-    def after_step(self, model: nn.Module, learning_rate: float) -> None:
+    def after_step(self, model: nn.Module, learning_rate: LearningRates) -> None:
         """Take the proximal step, if that is how the penalty is applied."""
         if self._penalty is not None and self.config.application == "proximal":
             self._penalty.proximal_step(model, learning_rate)

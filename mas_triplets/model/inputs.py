@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mas_triplets.config import DataConfig
+from mas_triplets.config import RunConfig
 from mas_triplets.data.decoding import Decoded, Decoder
 from mas_triplets.data.items import Items
 from mas_triplets.data.pixels import Kept, Reading, cached_pixels, counted, items_key, kept_rows
@@ -130,10 +130,10 @@ def item_inputs(
     model: TripletModel,
     dataset: PreparedDataset,
     items: Items,
-    config: DataConfig,
+    config: RunConfig,
     progress: Silent = SILENT,
     *,
-    pixels: bool = False,
+    learning: bool = False,
 ) -> ItemInputs:
     """Return the inputs of all items of a data set, decoding and encoding what the cache does not hold yet.
 
@@ -141,21 +141,33 @@ def item_inputs(
         model: whose inputs they are.
         dataset: the data set.
         items: its items.
-        config: where the cache is (the data set's own `cache/` if it does not say), and how pictures are read.
+        config: of the run: where the cache is (the data set's own `cache/` if it does not say), how pictures are read.
         progress: who is told how far it is.
-        pixels: give pixels also where the model takes features: what is augmented cannot be encoded beforehand.
+        learning: whether the inputs are learnt from; what is augmented cannot be encoded beforehand.
     """
-    cache = config.cache or dataset.folder / "cache"
+    cache = config.data.cache or dataset.folder / "cache"
     device = str(next(model.parameters()).device)
-    reading = Reading(config.workers, config.max_unreadable)
+    reading = Reading(config.data.workers, config.data.max_unreadable)
     view = model.encoder.view
-    if model.takes_features and not pixels:
+    if model.takes_features and _worth_keeping(config, learning):
         kept = _cached_features(model, dataset.paths, items, cache, reading, progress)
-    elif config.decode == "every epoch":
+    elif config.data.decode == "every epoch":
         return StreamedInputs(Decoder(dataset.paths, items, view), reading, device)
     else:
         kept = cached_pixels(cache, dataset.paths, items, view, reading, progress)
     return KeptInputs(kept, items.image, device)
+
+
+def _worth_keeping(config: RunConfig, learning: bool) -> bool:
+    """Whether what the encoder's frozen part gives is kept on disk.
+
+    The features of an encoder that is frozen as a whole are small. What goes into the first learnt block is large, and
+    kept only if decoded pictures may be kept too, and if every epoch can read it.
+    """
+    changed = config.train.augmentation.changes
+    if config.model.image.frozen:
+        return not (changed and learning)
+    return not changed and config.data.decode == "once"
 
 
 def _cached_features(

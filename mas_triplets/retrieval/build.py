@@ -167,7 +167,7 @@ def _embedded(
     """
     if own and all(path.is_file() for path in pictures.paths):
         dataset = run.dataset()
-        inputs = item_inputs(model, dataset, items_of(dataset, pictures.region), run.config.data, progress)
+        inputs = item_inputs(model, dataset, items_of(dataset, pictures.region), run.config, progress)
         size = list(zip(*(dataset.images[side].to_pylist() for side in ("width", "height")), strict=True))
         every = np.arange(len(pictures.image))
         starts = range(0, len(every), _BATCH)

@@ -7,6 +7,7 @@ costs anything, and Accelerate is not imported.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -127,6 +128,8 @@ class Processes:
             return model
         from torch.nn.parallel import DistributedDataParallel
 
+        # parameters that no gradient reaches are rare, but not known beforehand
+        warnings.filterwarnings("ignore", message=".*find_unused_parameters=True was specified.*")
         devices = [self.device] if self.device.type == "cuda" else None
         return DistributedDataParallel(model, device_ids=devices, find_unused_parameters=True)
 

@@ -135,8 +135,8 @@ def _inputs(
 ) -> ItemInputs:
     """Return what the model learns from: kept features, unless augmentation asks for pictures."""
     changed = config.train.augmentation.changes
-    inputs = item_inputs(model, dataset, items, config.data, progress, pixels=changed)
-    if changed and model.takes_features and len(items):
+    inputs = item_inputs(model, dataset, items, config, progress, learning=True)
+    if changed and config.model.image.frozen and len(items):
         sample = next(inputs.inputs(np.arange(min(_SAMPLE, len(items)))), None)
         if sample is not None:
             began = time.monotonic()

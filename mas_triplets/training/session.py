@@ -82,7 +82,7 @@ class Session:
         """Measure what the method needs of a stage whose steps are taken, and write the stage."""
         state, processes, inputs = self.state, self.learner.processes, self.learner.inputs
         share = processes.share(data.items)
-        what = f"task {state.stage}: what the method measures"
+        what = f"measuring importance for task {state.stage}"
         batches = -(-len(share) // BATCH)
         about = state.strategy.after_task(state.model, lambda: self.progress.track(inputs.inputs(share), what, batches))
         self.report_unreadable()

@@ -1,0 +1,13 @@
+"""Zero-shot: the model as it is before anything is learnt, judged on every task."""
+
+from __future__ import annotations
+
+from mas_triplets.lifelong.strategy import Strategy
+
+
+class ZeroShot(Strategy):
+    """No step is taken: what the encoders know already, and what every method that learns has to beat."""
+
+    name = "zero-shot"
+    learns = False
+    first_task_is_plain = False
