@@ -1,15 +1,18 @@
 """What an estimate of importance costs, against one plain forward and backward pass of the same batch.
 
-    python -m benchmarks.importance [--json] [--models demo,head] [--repeats 9] [--threads 2] [--cpu-time]
+    python -m benchmarks.importance [--json] [--models demo,head] [--seconds 40] [--threads 1] [--cpu-time]
 
 Times are medians of interleaved repeats, after a warm-up, for one batch:
 
 - plain: forward, ||F||^2 summed over the batch, backward into every parameter: what training would do;
-- exact: `estimate_importance` over eight such batches, everything included, divided by eight, as an estimate is made
+- exact: `estimate_importance` over four such batches, everything included, divided by four, as an estimate is made
   over many batches; single and batched: a call with one batch, exact and mode="batched"; first: the first exact call
   for a model, which also checks the rules against ordinary gradients (later calls remember the outcome);
-- vmap: `torch.func.vmap(grad)`, absolute values, sum; loop: one sample, one backward pass (a quarter of the batch is
-  timed, times four).
+- vmap: `torch.func.vmap(grad)`, absolute values, sum, so many samples at a time that their gradients stay under 2 GiB;
+  loop: one sample, one backward pass (a quarter of the batch is timed, times four).
+
+Memory is the largest sum of all tensors allocated meanwhile, in MiB, as PyTorch's profiler sees each allocation: the
+plain pass with its gradients, an exact estimate with its result, and vmap. Model and batch are not in it.
 
 With `--threads 1 --cpu-time` the processor time of this process counts, which other work on the machine disturbs less.
 """
@@ -17,70 +20,48 @@ With `--threads 1 --cpu-time` the processor time of this process counts, which o
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.models import (
+    DemoNet,
+    EmbeddingHead,
+    as_trained,
+    clip_small,
+    dinov2_small,
+    efficientnet_lite0,
+    torchvision_model,
+)
 from mas_triplets.lifelong.importance import estimate_importance
 from mas_triplets.lifelong.per_sample import knowledge
 
 WAYS = ("exact", "single", "first", "batched", "vmap", "loop")
-STREAM = 8  # batches of an exact estimate
-
-
-class DemoNet(nn.Module):
-    """Four convolutions of stride 2, a hidden layer, three heads: the network of `mas-triplets demo`."""
-
-    def __init__(self, size: int = 48) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for narrow, wide in ((3, 16), (16, 32), (32, 64), (64, 128)):
-            layers += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1), nn.ReLU()]
-        self.trunk = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * (size // 16) ** 2, 256), nn.ReLU())
-        self.heads = nn.ModuleList(nn.Linear(256, 50) for _ in range(3))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return (batch, 150)."""
-        features = self.trunk(images)
-        return torch.cat([head(features) for head in self.heads], dim=1)
-
-
-class EmbeddingHead(nn.Module):
-    """What is trained on top of a fixed image encoder."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hidden = nn.Sequential(nn.Linear(1280, 512), nn.ReLU())
-        self.heads = nn.ModuleList(nn.Linear(512, 384) for _ in range(3))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return (batch, 1152)."""
-        hidden = self.hidden(features)
-        return torch.cat([head(hidden) for head in self.heads], dim=1)
-
-
-def torchvision_model(name: str) -> nn.Module:
-    """Return a torchvision model with random weights, and running statistics as if it had been trained."""
-    models: Any = importlib.import_module("torchvision.models")
-    model: nn.Module = getattr(models, name)()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and module.running_var is not None:
-            module.running_mean.normal_(0, 0.3)
-            module.running_var.uniform_(0.5, 2)
-    return model
-
+MEMORY = ("plain MB", "exact MB", "vmap MB")
+STREAM = 4  # batches of an exact estimate
+VMAP_BYTES = 2**31
+SQUARE = (3, 64, 64)
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], tuple[int, ...]]] = {
     "demo": (DemoNet, (3, 48, 48), (32, 64, 128)),
     "head": (EmbeddingHead, (1280,), (64, 256)),
-    "resnet18": (lambda: torchvision_model("resnet18"), (3, 64, 64), (16, 64)),
-    "mobilenet_v3_small": (lambda: torchvision_model("mobilenet_v3_small"), (3, 64, 64), (16, 64)),
+    "alexnet": (lambda: torchvision_model("alexnet"), SQUARE, (8, 32)),
+    "vgg16": (lambda: torchvision_model("vgg16"), SQUARE, (4, 16)),
+    "resnet18": (lambda: torchvision_model("resnet18"), SQUARE, (16, 64)),
+    "mobilenet_v3_small": (lambda: torchvision_model("mobilenet_v3_small"), SQUARE, (16, 64)),
+    "efficientnet_b0": (lambda: torchvision_model("efficientnet_b0"), SQUARE, (8, 32)),
+    "efficientnet-lite0": (efficientnet_lite0, SQUARE, (8, 32)),
+    "convnext_tiny": (lambda: torchvision_model("convnext_tiny"), SQUARE, (4, 16)),
+    "vit_b_16": (lambda: torchvision_model("vit_b_16", image_size=128), (3, 128, 128), (2, 8)),
+    "clip": (clip_small, (3, 112, 112), (8, 32)),
+    "dinov2": (dinov2_small, (3, 112, 112), (8, 32)),
 }
 
 
@@ -91,15 +72,20 @@ def plain(model: nn.Module, batch: Tensor) -> None:
 
 
 def by_vmap(model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
-    """Importance by per-sample gradients of the whole batch at once."""
+    """Importance by per-sample gradients of many samples at once."""
 
     def objective(values: dict[str, Tensor], sample: Tensor) -> Tensor:
         output: Tensor = torch.func.functional_call(model, values, (sample[None],))
         return output.square().sum()
 
     values = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    gradients = torch.func.vmap(torch.func.grad(objective), in_dims=(None, 0))(values, batch)
-    return {name: gradient.abs().mean(0) for name, gradient in gradients.items()}
+    totals = {name: torch.zeros_like(value) for name, value in values.items()}
+    most = max(1, VMAP_BYTES // sum(value.nbytes for value in values.values()))
+    for part in batch.split(most):
+        gradients = torch.func.vmap(torch.func.grad(objective), in_dims=(None, 0))(values, part)
+        for name, gradient in gradients.items():
+            totals[name] += gradient.abs().sum(0)
+    return {name: total / len(batch) for name, total in totals.items()}
 
 
 def by_loop(model: nn.Module, batch: Tensor) -> list[Tensor]:
@@ -107,18 +93,33 @@ def by_loop(model: nn.Module, batch: Tensor) -> list[Tensor]:
     parameters = list(model.parameters())
     totals = [torch.zeros_like(parameter) for parameter in parameters]
     for sample in batch.split(1):
-        gradients = torch.autograd.grad(model(sample).square().sum(), parameters)
+        gradients = torch.autograd.grad(model(sample).square().sum(), parameters, allow_unused=True)
         for total, gradient in zip(totals, gradients, strict=True):
-            total += gradient.abs()
+            if gradient is not None:
+                total += gradient.abs()
     return [total / len(batch) for total in totals]
 
 
-def measure(name: str, size: int, repeats: int, clock: Callable[[], float]) -> dict[str, Any]:
-    """Time every way on one batch; `repeats` for the fast ones, fewer for vmap and the loop."""
+def peak(action: Callable[[], Any]) -> float:
+    """Return the most memory that tensors allocated by the action held at a time, in MiB."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+        action()
+    recorded: Any = found.profiler
+    events = [event for event in recorded.kineto_results.events() if event.name() == "[memory]"]
+    held = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
+    return most / 2**20
+
+
+def measure(name: str, size: int, seconds: float, clock: Callable[[], float]) -> dict[str, Any]:
+    """Time every way on one batch for about so many seconds, twice at least; vmap and the loop twice."""
     torch.manual_seed(0)
     build, shape, _ = MODELS[name]
-    model, batch = build().eval(), torch.randn(size, *shape)
-    quarter = batch[: size // 4]
+    batch = torch.randn(size, *shape)
+    model = as_trained(build(), batch)
+    quarter = batch[: max(1, size // 4)]
 
     def first() -> None:
         knowledge.forget(model)
@@ -134,19 +135,23 @@ def measure(name: str, size: int, repeats: int, clock: Callable[[], float]) -> d
         "vmap": lambda: by_vmap(model, batch),
         "loop": lambda: by_loop(model, quarter),
     }
+    model.zero_grad()
+    memory = {"plain MB": peak(ways["plain"])}
+    model.zero_grad()
+    memory |= {"exact MB": peak(ways["exact"]), "vmap MB": peak(ways["vmap"])}
     times: dict[str, list[float]] = {way: [] for way in ways}
-    for repeat in range(repeats + 1):
+    began = time.monotonic()
+    while len(times["exact"]) < 3 or time.monotonic() - began < seconds:
         for way, action in ways.items():
-            if way in ("vmap", "loop") and repeat > max(2, repeats // 4):
+            if way in ("vmap", "loop") and len(times[way]) >= 3:
                 continue
             start = clock()
             action()
-            taken = (clock() - start) * {"loop": size / len(quarter), "exact": 1 / STREAM}.get(way, 1)
-            if repeat:  # the first round warms up
-                times[way].append(taken)
-    medians = {way: statistics.median(values) for way, values in times.items()}
+            share = {"loop": size / len(quarter), "exact": 1 / STREAM}.get(way, 1)
+            times[way].append((clock() - start) * share)
+    medians = {way: statistics.median(values[1:]) for way, values in times.items()}  # the first round warms up
     result: dict[str, Any] = {"model": name, "batch": size, "plain_ms": 1000 * medians["plain"]}
-    return result | {way: medians[way] / medians["plain"] for way in WAYS}
+    return result | {way: medians[way] / medians["plain"] for way in WAYS} | memory
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -154,7 +159,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--models", default=",".join(MODELS), help=f"of: {', '.join(MODELS)}")
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=15, help="about how long a row takes, without vmap and memory")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cpu-time", action="store_true", help="processor time instead of wall time")
     given = parser.parse_args(arguments)
@@ -162,16 +167,18 @@ def main(arguments: list[str] | None = None) -> None:
     if set(names) - set(MODELS):
         parser.error(f"--models: choose from {', '.join(MODELS)}")
     torch.set_num_threads(given.threads)
+    warnings.filterwarnings("ignore", message="parameters that take no part")  # DINOv2's mask token
     rows = []
     if not given.json:
         print(f"ratios to one plain forward and backward pass, {given.threads} threads, torch {torch.__version__}")
-        print(f"{'model':<20}{'batch':>6}{'plain ms':>10}" + "".join(f"{way:>10}" for way in WAYS))
+        heads = "".join(f"{head:>9}" for head in (*WAYS, *MEMORY))
+        print(f"{'model':<20}{'batch':>6}{'plain ms':>10}{heads}")
     for name in names:
         for size in MODELS[name][2]:
-            row = measure(name, size, given.repeats, time.process_time if given.cpu_time else time.perf_counter)
+            row = measure(name, size, given.seconds, time.process_time if given.cpu_time else time.perf_counter)
             rows.append(row)
             if not given.json:
-                ratios = "".join(f"{row[way]:>10.2f}" for way in WAYS)
+                ratios = "".join(f"{row[way]:>9.2f}" for way in WAYS) + "".join(f"{row[of]:>9.0f}" for of in MEMORY)
                 print(f"{name:<20}{size:>6}{row['plain_ms']:>10.1f}{ratios}", flush=True)
     if given.json:
         print(

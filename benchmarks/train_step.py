@@ -74,7 +74,7 @@ def measure(name: str, size: int, repeats: int, clock: Callable[[], float]) -> d
     build, shape, _ = MODELS[name]
     model, batch = build(), torch.randn(size, *shape)
     with torch.no_grad():
-        target = torch.randn_like(model.eval()(batch))
+        target = torch.randn_like(model(batch))
     steps = {way: stepper(model, way, batch, target) for way in ("finetune", *WAYS)}
     times: dict[str, list[float]] = {way: [] for way in steps}
     for repeat in range(repeats + 1):

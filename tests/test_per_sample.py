@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mas_triplets.errors import UserError
 from mas_triplets.lifelong.importance import squared_norm
-from mas_triplets.lifelong.per_sample import fallback, statistics
+from mas_triplets.lifelong.per_sample import fallback, run
 from mas_triplets.lifelong.per_sample.gradients import Workspace
 from mas_triplets.lifelong.per_sample.statistics import per_sample_statistics
 
@@ -279,19 +279,33 @@ def test_memory_limit_changes_nothing(limit: float) -> None:
         check(seeded(build), inputs, memory_limit_mb=limit)
 
 
-def test_large_layers_are_cut_into_blocks(monkeypatch: pytest.MonkeyPatch, only_rules: None) -> None:
-    taken: list[int] = []
+@pytest.mark.parametrize("limit", [6000, 20000])
+def test_large_layers_are_cut_into_blocks(limit: int, monkeypatch: pytest.MonkeyPatch, only_rules: None) -> None:
+    taken: dict[str, int] = {}
 
     def take(self: Workspace, use: str, shape: Sequence[int], like: Tensor) -> Tensor:
-        if use == "gradient":
-            taken.append(4 * math.prod(shape))
+        taken[use] = max(taken.get(use, 0), 4 * math.prod(shape))
         return like.new_empty(*shape)
 
     monkeypatch.setattr(Workspace, "take", take)
-    monkeypatch.setattr(statistics, "CACHE_BYTES", 2000)
+    monkeypatch.setattr(run, "CACHE_BYTES", limit)
     model = seeded(lambda: nn.Sequential(nn.Conv2d(6, 12, 3, groups=3), nn.Tanh(), nn.Conv2d(12, 9, 3), nn.Flatten()))
     check(model, images(5, 6, 7))
-    assert 1000 < max(taken) <= 2000
+    assert limit / 10 < taken["gradient"] <= limit / 4
+    assert limit / 10 < taken["windows"] + taken["padded"] <= limit / 2
+    assert taken["total"] <= limit / 4
+
+
+def test_large_pictures_are_cut_into_spans(monkeypatch: pytest.MonkeyPatch, only_rules: None) -> None:
+    monkeypatch.setattr(run, "CACHE_BYTES", 8000)  # the windows of one picture take 25 kB
+    for layer in (nn.Conv2d(3, 4, 3, stride=2, padding=1, bias=False), nn.Conv2d(3, 6, (1, 5), groups=3, dilation=2)):
+        check(nn.Sequential(layer, nn.Tanh(), nn.Flatten()), images(3, 3, 30))
+
+
+def test_parameters_in_channels_last_order(only_rules: None) -> None:
+    model = seeded(lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Conv2d(6, 5, 3), nn.Flatten()))
+    model.to(memory_format=torch.channels_last)
+    check(model, images(4, 3, 7).to(memory_format=torch.channels_last))
 
 
 @st.composite

@@ -10,7 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mas_triplets.lifelong.per_sample.gradients import Direct, Gradients, Product
+from mas_triplets.lifelong.per_sample.gradients import Direct, Gradients
+from mas_triplets.lifelong.per_sample.products import Product
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,25 @@ class Call(ABC):
         """Return the per-sample gradients of argument `name`, given the gradient `delta` of the output."""
 
 
-def summed(shape: torch.Size, delta: Tensor, factor: Callable[[slice], Tensor] | None = None) -> Gradients:
-    """Per-sample sums of `delta`, (samples, before, count, after), times a factor of the same shape."""
+def summed(
+    shape: torch.Size,
+    delta: Tensor,
+    factor: Callable[[slice], Tensor] | None = None,
+    scale: Tensor | None = None,
+) -> Gradients:
+    """Per-sample sums over positions.
+
+    Args:
+        shape: the parameter's, of `count` numbers.
+        delta: (samples, before, count, after), what is summed over `before` and `after`.
+        factor: gives what it is multiplied with beforehand, of the same shape, as a tensor that may be written to.
+        scale: (count,), what the sums are multiplied with.
+    """
 
     def compute(samples: slice) -> Tensor:
-        terms = delta[samples] if factor is None else delta[samples] * factor(samples)
-        return terms.sum((1, 3))
+        terms = delta[samples] if factor is None else factor(samples).mul_(delta[samples])
+        sums = terms.sum((1, 3))
+        return sums if scale is None else sums.mul_(scale)
 
     work = (4 if factor is not None else 1) * delta[0].numel() * delta.dtype.itemsize
     return Direct(delta.shape[0], shape, delta.dtype, compute, work)
@@ -74,4 +88,5 @@ def summed(shape: torch.Size, delta: Tensor, factor: Callable[[slice], Tensor] |
 def product(shape: torch.Size, rows: Tensor, columns: Tensor) -> Product:
     """Per-sample sums of outer products over positions, from (samples, positions, numbers) each."""
     rows, columns = rows.transpose(1, 2).unsqueeze(1), columns.transpose(1, 2).unsqueeze(1)
-    return Product(shape, rows, lambda part, _: columns[part], columns.shape[2])
+    positions = columns.shape[3]
+    return Product(shape, rows, lambda part, span, _: columns[part, ..., span], columns.shape[2], positions)

@@ -119,8 +119,11 @@ class Capture(Watch):
                 self.uses[name] += 1
         versions = [tensor._version for tensor in call.saved()]
 
+        waiting = [call]
+
         def arrived(delta: Tensor) -> None:
-            self._receive(call, roles, versions, layout, delta)
+            # the hook lives as long as the graph, but the call's input is not needed any longer
+            self._receive(waiting.pop(), roles, versions, layout, delta)
 
         result.register_hook(arrived)
         return result

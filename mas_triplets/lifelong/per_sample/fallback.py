@@ -7,6 +7,7 @@ ordinary backward pass a sample: the documented last resort, told through a warn
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Collection, Iterable
 
@@ -53,6 +54,11 @@ def ordinary_gradients(
     return dict(zip(wanted, dense, strict=True))
 
 
+def zeros_for(parameter: Tensor) -> Tensor:
+    """Return a total of zero, float32 at least, whatever order the parameter's numbers have in memory."""
+    return torch.zeros_like(real(parameter.detach()), memory_format=torch.contiguous_format)
+
+
 def rounding(dtype: torch.dtype, device: torch.device) -> float:
     """Return the relative rounding error of the type that a model with such parameters computes in."""
     if torch.is_autocast_enabled(device.type):
@@ -60,16 +66,18 @@ def rounding(dtype: torch.dtype, device: torch.device) -> float:
     return torch.finfo(dtype).eps
 
 
-def agree(ours: Tensor, reference: Tensor, eps: float, scale: float = 0.0) -> bool:
+def agree(difference: Tensor, largest: float, eps: float, scale: float = 0.0) -> bool:
     """Tell whether two statistics of the same few samples differ by rounding only.
 
-    Rounding is measured by the largest entry, and by `scale`: what the sums would be without cancellation. A gradient
-    that is zero by symmetry (the bias of attention's keys) is pure rounding noise, different in either way. `eps` is
-    the model's `rounding`; on a GPU ordinary gradients may be computed in TF32, which has three digits.
+    Args:
+        difference: ours less the reference.
+        largest: entry of the reference.
+        eps: the model's `rounding`; on a GPU ordinary gradients may be computed in TF32, which has three digits.
+        scale: what the sums would be without cancellation. A gradient that is zero by symmetry (the bias of
+            attention's keys) is pure rounding noise, different in either way.
     """
-    relative = max(1e-4 if ours.device.type == "cpu" else 2e-3, 8 * eps)
-    allowed = relative * float(reference.abs().max()) + 8 * eps * scale
-    return bool((ours - reference).abs().max() <= allowed)
+    relative = max(1e-4 if difference.device.type == "cpu" else 2e-3, 8 * eps)
+    return float(torch.linalg.vector_norm(difference, math.inf)) <= relative * largest + 8 * eps * scale
 
 
 class Fallback:
@@ -89,7 +97,7 @@ class Fallback:
 
     def zeros(self, names: Iterable[str]) -> dict[str, Tensor]:
         """Return a total of zero for each name, float32 at least."""
-        return {name: torch.zeros_like(real(self.parameters[name].detach())) for name in names}
+        return {name: zeros_for(self.parameters[name]) for name in names}
 
     def add(self, totals: dict[str, Tensor], batch: Batch, names: Collection[str]) -> None:
         """Add the batch's statistics of these parameters to `totals`."""
@@ -115,7 +123,11 @@ class Fallback:
         except Exception as error:
             reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         else:
-            agreeing = {name for name in names if agree(ours[name], reference[name], self.rounding(name))}
+            agreeing = {
+                name
+                for name in names
+                if agree(ours[name] - reference[name], float(reference[name].max()), self.rounding(name))
+            }
         self.verified |= agreeing
         refused = sorted(set(names) - agreeing)
         if refused:

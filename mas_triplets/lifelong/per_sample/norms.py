@@ -21,7 +21,14 @@ class NormCall(Call):
 
     @abstractmethod
     def normalised(self, value: Tensor) -> Tensor:
-        """Return n(value) for values shaped like the input, with any number of entries on the first axis."""
+        """Return n(value) for values shaped like the input, with any number of entries on the first axis.
+
+        A factor that each channel has is left to `scale`. The result is a tensor of its own.
+        """
+
+    def scale(self) -> Tensor | None:
+        """Return the factor of each channel that `normalised` leaves out."""
+        return None
 
     @override
     def gradients(self, name: str, delta: Tensor, layout: Layout, samples: int) -> Gradients | None:
@@ -42,7 +49,7 @@ class NormCall(Call):
             normalised = real(self.normalised(inputs[part].flatten(0, 1)))
             return normalised.reshape(-1, *rows.shape[1:])
 
-        return summed(rows.shape[2:3], rows, factor)
+        return summed(rows.shape[2:3], rows, factor, self.scale())
 
 
 class BatchNormCall(NormCall):
@@ -69,9 +76,12 @@ class BatchNormCall(NormCall):
     @override
     def normalised(self, value: Tensor) -> Tensor:
         assert self.mean is not None
+        return value - self.mean.view(-1, *(1,) * (value.ndim - 2))
+
+    @override
+    def scale(self) -> Tensor:
         assert self.variance is not None
-        shape = (-1,) + (1,) * (value.ndim - 2)
-        return (value - self.mean.view(shape)) * (self.variance + self.eps).rsqrt().view(shape)
+        return real(self.variance + self.eps).rsqrt()
 
 
 class GroupNormCall(NormCall):

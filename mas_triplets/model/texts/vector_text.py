@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mas_triplets.errors import UserError
 from mas_triplets.model.texts.encoder import Vectors
-from mas_triplets.model.texts.word_files import LONGEST_LINE, Found, Wanted, checked
+from mas_triplets.model.texts.word_records import LONGEST_LINE, Found, Wanted, checked
 
 _BOM = b"\xef\xbb\xbf"
 _TOLD_EVERY = 1 << 13  # lines

@@ -7,7 +7,7 @@ from pathlib import Path
 from mas_triplets.errors import UserError
 from mas_triplets.model.texts.encoder import Vectors
 from mas_triplets.model.texts.mapped import mapped
-from mas_triplets.model.texts.word_files import Found, Wanted, checked
+from mas_triplets.model.texts.word_records import Found, Wanted, checked
 
 _LONGEST_WORD = 1 << 12
 _TOLD_EVERY = 1 << 13

@@ -1,24 +1,18 @@
-"""Files of word vectors: which format one is in, by its content, and the checks all formats share."""
+"""Files of word vectors: which format one is in, by its content."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Set
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from mas_triplets.errors import UserError
 from mas_triplets.files import sha256_of_json
-from mas_triplets.model.texts.encoder import Vectors
+from mas_triplets.model.texts.fasttext_binary import MAGIC, read_fasttext
+from mas_triplets.model.texts.vector_text import read_vector_text
+from mas_triplets.model.texts.word2vec_binary import read_word2vec
+from mas_triplets.model.texts.word_records import Found, Wanted
 
-LONGEST_LINE = 1 << 20
-"""Bytes of a line or a word beyond which a file holds something else; 300 numbers take about 2,500."""
-_LARGEST = 1e6
 _MOST_NUMBERS = 100_000
 _PACKED = {
     b"\x1f\x8b": "gzip",
@@ -31,36 +25,6 @@ _PACKED = {
 _HEADER = re.compile(rb"([0-9]{1,12})[ \t]+([0-9]{1,6})[ \t]*\r?\n")
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What is asked of a file.
-
-    Attributes:
-        words: words to be looked up, as they are written in the file.
-        composed: words that may be put together from parts, where the file can and has not the word itself.
-        seen: is told now and then how many bytes have been read.
-    """
-
-    words: Set[str]
-    composed: Set[str] = frozenset()
-    seen: Callable[[int], None] = lambda _: None
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a file knows of it.
-
-    Attributes:
-        dim: numbers of a vector.
-        known: vectors of words that are in the file.
-        composed: vectors put together from parts of words.
-    """
-
-    dim: int
-    known: dict[str, Vectors] = field(default_factory=dict)
-    composed: dict[str, Vectors] = field(default_factory=dict)
-
-
 def read_word_file(path: Path, wanted: Wanted) -> Found:
     """Read the vectors of some words from a file; nothing else of it is kept.
 
@@ -70,10 +34,6 @@ def read_word_file(path: Path, wanted: Wanted) -> Found:
     Raises:
         UserError: the file cannot be read, is damaged, or is something else; file and record are named.
     """
-    from mas_triplets.model.texts.fasttext_binary import MAGIC, read_fasttext
-    from mas_triplets.model.texts.vector_text import read_vector_text
-    from mas_triplets.model.texts.word2vec_binary import read_word2vec
-
     try:
         with path.open("rb") as handle:
             head = handle.read(4096)
@@ -117,18 +77,6 @@ def _is_text(piece: bytes) -> bool:
     except UnicodeDecodeError as error:
         return error.start > len(piece) - 4  # a character cut by the end of the piece
     return True
-
-
-def checked(vector: npt.NDArray[np.floating[Any]], where: str) -> Vectors:
-    """Return `vector` as float32 if all its numbers can be those of a word.
-
-    Raises:
-        UserError: one is no number, infinite, or far too large.
-    """
-    wrong = vector[~(np.abs(vector) < _LARGEST)]  # NaN is not smaller either
-    if wrong.size:
-        raise UserError(f"{where} holds {wrong[0]:g}, which no word vector does: the file is damaged, fetch it anew")
-    return vector.astype(np.float32)
 
 
 def file_fingerprint(path: Path) -> str:

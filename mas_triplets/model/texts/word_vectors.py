@@ -16,7 +16,8 @@ from mas_triplets.files import sha256_of_json
 from mas_triplets.model.texts.encoder import Encoded, Vectors, made_up, usual_scale
 from mas_triplets.model.texts.packaged_glove import NAME, packaged_glove_fingerprint, read_packaged_glove
 from mas_triplets.model.texts.templates import Templates
-from mas_triplets.model.texts.word_files import Found, Wanted, file_fingerprint, read_word_file
+from mas_triplets.model.texts.word_files import file_fingerprint, read_word_file
+from mas_triplets.model.texts.word_records import Found, Wanted
 from mas_triplets.progress import SILENT, Silent
 
 _PUNCTUATION = re.compile(r"[^\w\s'-]+")
