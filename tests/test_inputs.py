@@ -230,3 +230,43 @@ def test_features_in_half_precision_are_nearly_those_in_single(tmp_path: Path, d
     np.testing.assert_allclose(kept[0], kept[1], rtol=1e-3, atol=1e-3)
     assert files[0].stat().st_size < 0.6 * files[1].stat().st_size
     assert single.path != half.path
+
+
+def feature_files(data: PreparedDataset) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in (data.folder / "cache").glob("features-*.npy")}
+
+
+def test_features_are_kept_by_the_contents_of_pictures(tmp_path: Path, data: PreparedDataset) -> None:
+    settings = {"model__image__trainable": "none"}
+    train(config(tmp_path, **settings), tmp_path / "one")
+    first = feature_files(data)
+    data.paths[0].touch()  # changed in no byte: nothing is encoded again
+    train(config(tmp_path, **settings), tmp_path / "two")
+    assert feature_files(data) == first
+    status, pixels = data.paths[0].stat(), np.asarray(Image.open(data.paths[0]))
+    for other in range(1, 200):  # another picture that takes as many bytes, under the same time
+        Image.fromarray(np.roll(pixels, other, axis=other % 2)[:, ::-1].copy()).save(tmp_path / "other.png")
+        if (tmp_path / "other.png").stat().st_size == status.st_size:
+            break
+    data.paths[0].write_bytes((tmp_path / "other.png").read_bytes())
+    os.utime(data.paths[0], ns=(status.st_atime_ns, status.st_mtime_ns))
+    train(config(tmp_path, **settings), tmp_path / "three")
+    assert len(feature_files(data)) == 2
+    assert weights(tmp_path / "one") != weights(tmp_path / "three")
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "list", "memory"])
+def test_a_damaged_cache_is_made_anew(tmp_path: Path, data: PreparedDataset, damage: str) -> None:
+    settings = {"model__image__trainable": "none"}
+    train(config(tmp_path, **settings), tmp_path / "one")
+    (path,) = (data.folder / "cache").glob("features-*.npy")
+    before = path.read_bytes()
+    if damage == "list":
+        path.with_suffix(".unreadable.json").unlink()
+    elif damage == "memory":
+        (data.folder / "cache" / "contents.json").write_text('{"a": [1')
+    else:
+        path.write_bytes(before[:3000] if damage == "cut" else b"")
+    train(config(tmp_path, **settings), tmp_path / "two")
+    assert path.read_bytes() == before
+    assert weights(tmp_path / "one") == weights(tmp_path / "two")

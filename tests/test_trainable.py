@@ -80,7 +80,6 @@ def test_a_trained_encoder_comes_back_from_what_is_stored(towers: Path, network:
     assert not changed & frozen.keys()
     assert (trainable == "none") == (not changed)
     assert encoder.fingerprint() == print_before
-    assert (print_before is None) == (trainable == "all")
     stored = {name: tensor for name, tensor in encoder.state_dict().items() if name not in frozen}
     if trainable == "lora: 2":
         assert stored
@@ -256,14 +255,13 @@ def test_features_must_be_one_row() -> None:
 
 
 def test_the_fingerprint_tells_what_the_frozen_part_computes(towers: Path) -> None:
-    def mark(**keys: Any) -> str | None:
+    def mark(**keys: Any) -> str:
         return make(**keys_of(towers, "vit", **keys)).fingerprint()
 
     marks = [mark(trainable="none"), mark(trainable="last: 1"), mark(trainable="last: 2")]
-    assert None not in marks
     assert len(set(marks)) == 3
     assert mark(trainable="none") == marks[0]
-    assert mark(trainable="all") is None
+    assert mark(trainable="all") not in marks  # its settings, and how pictures are drawn
     encoder = make(**keys_of(towers, "vit", trainable="none"))
     with torch.no_grad():
         encoder.mean.add_(1)

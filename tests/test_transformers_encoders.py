@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from pathlib import Path
@@ -194,3 +195,26 @@ def test_damaged_values_of_a_processor_are_told(towers: Path, tmp_path: Path) ->
 def test_a_pooling_that_there_is_not_is_told(towers: Path, kind: str, pooling: str, says: str) -> None:
     with pytest.raises(UserError, match=rf"model\.image\.pooling={pooling}: .*{says}"):
         make(name="transformers", model=towers / kind, pooling=pooling)
+
+
+def test_settings_that_no_weight_tells_are_part_of_the_fingerprint(towers: Path, tmp_path: Path) -> None:
+    keys: dict[str, Any] = {"name": "transformers", "trainable": "none"}
+    before = make(model=towers / "clip", **keys).fingerprint()
+    shutil.copytree(towers / "clip", tmp_path / "clip")
+    assert make(model=tmp_path / "clip", **keys).fingerprint() == before  # wherever it lies
+    path = tmp_path / "clip" / "config.json"
+    tree = json.loads(path.read_text())
+    tree["vision_config"]["hidden_act"] = "relu"
+    path.write_text(json.dumps(tree))
+    assert make(model=tmp_path / "clip", **keys).fingerprint() != before
+
+
+def test_adapters_stand_beside_the_packaged_networks_layers() -> None:
+    plain = make(name="packaged", trainable="none", size=64).eval()
+    adapted = make(name="packaged", trainable="lora: 2", size=64).eval()
+    learnt = [name for name, parameter in adapted.named_parameters() if parameter.requires_grad]
+    assert learnt
+    assert all("lora_" in name for name in learnt)
+    pictures = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        assert close(adapted(pictures), plain(pictures))

@@ -87,7 +87,7 @@ class TextEncoderConfig(Node):
     """`transformers` only: a hub name, in place of a folder."""
     pooling: Literal["auto", "projection", "pooler", "cls", "mean", "last"] = "auto"
     """`transformers` only: what of the last hidden states is taken; `projection` is that of CLIP and SigLIP."""
-    template: str | dict[Literal["subject", "predicate", "object"], str] | None = None
+    template: str | dict[str, str] | None = None
     """A sentence around each text, such as "a photo of {subject}"; one for all slots, or one for each."""
     centre: bool = True
     """Whether the mean over the vocabulary is taken away; false for encoders whose pictures share the space."""

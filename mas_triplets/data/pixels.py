@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mas_triplets.data.contents import content_digests
 from mas_triplets.data.decoding import Decoded, Decoder, worker_count
 from mas_triplets.data.items import Items
 from mas_triplets.data.view import View
@@ -61,23 +62,18 @@ class Kept:
     unreadable: dict[int, str]
 
 
-def files_fingerprint(paths: Sequence[Path]) -> str:
-    """SHA-256 over names, sizes and times of files: it changes when a picture is replaced, or goes, or comes back."""
-    found: list[tuple[str, int, int]] = []
-    for path in paths:
-        try:
-            status = path.stat()
-        except OSError:
-            found.append((str(path), -1, -1))
-            continue
-        found.append((str(path), status.st_size, status.st_mtime_ns))
-    return sha256_of_json(found)
+def items_key(cache: Path, paths: Sequence[Path], items: Items, view: View) -> list[object]:
+    """Return what names the pixels of all items: the contents of the pictures, which items, how they are drawn.
 
-
-def items_key(paths: Sequence[Path], items: Items, view: View) -> list[object]:
-    """Return what names the pixels of all items: the files, which items, how they are drawn."""
-    used = [paths[number] for number in np.unique(items.image)]
-    return [files_fingerprint(used), items.image.tolist(), items.box.tobytes().hex(), view.key]
+    Args:
+        cache: folder where digests of the pictures are remembered.
+        paths: the file of each picture.
+        items: the items.
+        view: how they are drawn.
+    """
+    used, place = np.unique(items.image, return_inverse=True)
+    digests = content_digests([paths[number] for number in used], cache / "contents.json")
+    return [digests, place.tolist(), items.box.tobytes().hex(), view.key]
 
 
 def kept_rows(
@@ -100,7 +96,7 @@ def kept_rows(
         UserError: more pictures than that cannot be read; nothing is kept then.
     """
     listed = path.with_suffix(".unreadable.json")
-    if not path.is_file():
+    if not _is_whole(path, listed, shape, dtype):
         unreadable: dict[int, str] = {}
         with replacing(path) as temporary:
             with temporary.open("wb") as handle:
@@ -132,6 +128,18 @@ def kept_rows(
     return Kept(np.asarray(np.load(path, mmap_mode="r")), unreadable)
 
 
+def _is_whole(path: Path, listed: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> bool:
+    """Whether a cache is there and can be used; one that is damaged is made anew."""
+    if not path.is_file() or not listed.is_file():
+        return False
+    try:
+        array = np.load(path, mmap_mode="r")
+        read_json(listed, "a list of pictures that cannot be read")
+    except (ValueError, OSError, EOFError, UserError):
+        return False
+    return bool(array.shape == shape and array.dtype == np.dtype(dtype))
+
+
 def _allocate(file: int, size: int) -> None:
     """Give a file its size and its place on the disk: without room it fails now, not as what is mapped is written."""
     os.truncate(file, size)
@@ -149,7 +157,7 @@ def cached_pixels(
 ) -> Kept:
     """Return the (N, size, size, 3) pixels of all items, decoding what the cache does not hold."""
     reading = reading or Reading()
-    key = sha256_of_json(items_key(paths, items, view))
+    key = sha256_of_json(items_key(cache, paths, items, view))
     decoder = Decoder(paths, items, view)
 
     def blocks() -> Iterator[tuple[npt.NDArray[Any] | None, Sequence[Decoded]]]:

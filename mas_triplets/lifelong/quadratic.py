@@ -12,6 +12,7 @@ from mas_triplets.config import LifelongConfig
 from mas_triplets.lifelong.penalty import QuadraticPenalty
 from mas_triplets.lifelong.strategy import Batches, LearningRates, Strategy
 
+_NOISE = 1e-6  # of the mean importance: what single precision leaves of a gradient that is zero
 _QUANTILES = (0.1, 0.5, 0.9, 0.99)
 _QUANTILE_SAMPLE = 1_000_000  # torch.quantile takes at most 16 million numbers; a regular sample serves a log
 
@@ -103,12 +104,15 @@ def divided_by_mean(importance: dict[str, Tensor]) -> dict[str, Tensor]:
 def divided_by_own_mean(importance: dict[str, Tensor]) -> dict[str, Tensor]:
     """Divide each tensor by its own mean: what counts is then which weights of a layer matter, not which layer.
 
-    A tensor that is zero everywhere (its parameter is not used) stays zero.
+    A tensor that is zero everywhere (its parameter is not used) stays zero, and one of which nothing is left but noise
+    (under a millionth of the mean over all: the bias of attention's keys, whose gradient is zero) becomes zero.
 
     Example: {"a": [1, 3], "b": [4]} becomes {"a": [0.5, 1.5], "b": [1]}.
     """
+    count = sum(omega.numel() for omega in importance.values())
+    least = _NOISE * sum(float(omega.double().sum()) for omega in importance.values()) / count
     return {
-        name: omega / mean if (mean := omega.double().mean().float()) > 0 else omega
+        name: omega / mean if (mean := omega.double().mean().float()) > least else torch.zeros_like(omega)
         for name, omega in importance.items()
     }
 

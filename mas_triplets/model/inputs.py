@@ -175,7 +175,7 @@ def _cached_features(
 ) -> Kept:
     config, encoder = model.config.image, model.encoder
     assert encoder.kept_shape is not None
-    key = sha256_of_json([encoder.fingerprint(), config.features, *items_key(paths, items, encoder.view)])
+    key = sha256_of_json([encoder.fingerprint(), config.features, *items_key(cache, paths, items, encoder.view)])
     decoder = Decoder(paths, items, encoder.view)
 
     def blocks() -> Iterator[tuple[npt.NDArray[Any] | None, Sequence[Decoded]]]:

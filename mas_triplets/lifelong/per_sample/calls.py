@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -55,6 +55,11 @@ class Call(ABC):
         """Return the tensors whose values `gradients` reads, so that a later in-place change is noticed."""
         value = getattr(self, "input", None)
         return (value,) if isinstance(value, Tensor) else ()
+
+    def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """Return what the function gives, while no parameter requires gradients, as a tensor of its own."""
+        result: Tensor = function(*args, **kwargs)
+        return result
 
     @abstractmethod
     def gradients(self, name: str, delta: Tensor, layout: Layout, samples: int) -> Gradients | None:

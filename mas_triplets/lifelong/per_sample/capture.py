@@ -13,7 +13,6 @@ from typing_extensions import override
 
 from mas_triplets.lifelong.per_sample.calls import Call, Layout
 from mas_triplets.lifelong.per_sample.gradients import Derived, Gradients
-from mas_triplets.lifelong.per_sample.rules import RepeatCall
 from mas_triplets.lifelong.per_sample.tape import Key, Layouts, Tracked, Watch, replaced
 
 
@@ -109,9 +108,7 @@ class Capture(Watch):
         # a parameter in another place (as the input of a layer) is not what the rule is about
         beside = [tracked for tracked in used if id(tracked.value) not in taken]
         self.uncovered.update(name for tracked in beside for name in tracked.names)
-        result: Tensor = func(*args, **kwargs)
-        if isinstance(call, RepeatCall):
-            result = result.clone()  # a view of the parameter cannot join the graph
+        result = call.run(func, args, kwargs)
         if not result.requires_grad:
             result = _Pass.apply(result, self.anchor)
         for tracked in roles.values():

@@ -31,6 +31,13 @@ class LinearCall(Call):
         self.input, self.weight, self.bias = input, weight, bias
 
     @override
+    def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        # from an input in another order PyTorch makes a product for each entry of the first axis, unless the weight
+        # requires a gradient: in packed attention that took longer than all the rest
+        result: Tensor = function(self.input.contiguous(), self.weight, self.bias)
+        return result
+
+    @override
     def gradients(self, name: str, delta: Tensor, layout: Layout, samples: int) -> Gradients | None:
         rows = layout.samples_first(real(delta), samples)
         if rows is None or layout.axis == delta.ndim - 1:
@@ -50,6 +57,11 @@ class MatmulCall(Call):
 
     def __init__(self, input: Tensor, other: Tensor) -> None:
         self.input, self.weight = input, other
+
+    @override
+    def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        result: Tensor = function(self.input.contiguous(), self.weight)  # see `LinearCall.run`
+        return result
 
     @override
     def gradients(self, name: str, delta: Tensor, layout: Layout, samples: int) -> Gradients | None:
@@ -160,6 +172,10 @@ class RepeatCall(BroadcastCall):
 
     def __init__(self, input: Tensor, *sizes: Any) -> None:
         super().__init__(input, 0)
+
+    @override
+    def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        return super().run(function, args, kwargs).clone()  # a view of the parameter cannot join the graph
 
 
 RULES: dict[Callable[..., Any], type[Call]] = {

@@ -70,25 +70,7 @@ class Run:
 
     def _learn(self, pair: Batch) -> Learnt:
         """Find the layout of every call from two samples, then check the rules against ordinary gradients."""
-        layouts: Layouts = {}
-        while True:
-            alone = []
-            for index in (0, 1):
-                with Recorder(self.parameters, self.constants, layouts) as recorder:
-                    alone.append((self.wrapped(select(pair, slice(index, index + 1))), recorder.results))
-            with Recorder(self.parameters, self.constants, layouts) as together:
-                values = self.wrapped(pair)
-            singly = torch.cat([value.detach() for value, _ in alone])
-            independent = close(values, singly, 1e-2)
-            found = {
-                key: layout_of(alone[0][1].get(key), alone[1][1].get(key), result)
-                for key, result in together.results.items()
-                if key not in layouts
-            }
-            layouts.update(found)
-            # what turned out to be made of parameters alone may uncover calls that take it
-            if SHARED not in found.values():
-                break
+        layouts, values, independent = self._layouts(pair)
         # the totals, before anything is in them, serve for the trial: parameters may be many
         trial = self.totals if self.samples == 0 else self.fallback.zeros(self.parameters)
         uncovered, scales, _ = self._add_by_rules(trial, pair, Learnt(layouts, frozenset(), frozenset()), scales=True)
@@ -103,6 +85,27 @@ class Run:
         for difference in trial.values():
             difference.zero_()
         return Learnt(layouts, frozenset(excluded), frozenset(largest))
+
+    def _layouts(self, pair: Batch) -> tuple[Layouts, Tensor, bool]:
+        """Return the layout of every call, the objectives of two samples, and whether one depends on the other."""
+        layouts: Layouts = {}
+        while True:
+            alone, singly = [], []
+            for index in (0, 1):
+                with Recorder(self.parameters, self.constants, layouts) as recorder:
+                    singly.append(self.wrapped(select(pair, slice(index, index + 1))).detach())
+                alone.append(recorder.results)
+            with Recorder(self.parameters, self.constants, layouts) as together:
+                values = self.wrapped(pair)
+            found = {
+                key: layout_of(alone[0].get(key), alone[1].get(key), result)
+                for key, result in together.results.items()
+                if key not in layouts
+            }
+            layouts.update(found)
+            # what turned out to be made of parameters alone may uncover calls that take it
+            if SHARED not in found.values():
+                return layouts, values, close(values, torch.cat(singly), 1e-2)
 
     def _subtract_reference(self, trial: dict[str, Tensor], values: Tensor) -> dict[str, float]:
         """Subtract the statistics of a few samples by an ordinary backward pass for each; return the largest entries.

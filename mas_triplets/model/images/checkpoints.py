@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from mas_triplets.model.quiet import quiet_loading
 from mas_triplets.model.reachable import reachable
 
 T = TypeVar("T")
+_OF_THE_FILE = frozenset({"transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype"})
 
 
 class Checkpoint:
@@ -35,6 +37,12 @@ class Checkpoint:
         from transformers import AutoImageProcessor
 
         return self._load("image processor (preprocessor_config.json)", AutoImageProcessor.from_pretrained)
+
+    def settings(self) -> str:
+        """Return what the tower computes by besides its weights, such as the number of its attention heads."""
+        config = getattr(self.config, "vision_config", self.config)
+        told = {key: value for key, value in config.to_diff_dict().items() if key not in _OF_THE_FILE}
+        return json.dumps(told, sort_keys=True, default=str)
 
     def tower(self, *, given: bool) -> tuple[nn.Module, set[str]]:
         """Return the vision tower, float32, and the names of its weights that the checkpoint lacks.

@@ -60,6 +60,7 @@ class ImageEncoder(nn.Module):
         given: bool = False,
         branch_at: str | None = None,
         pooling: str = "",
+        settings: str = "",
     ) -> None:
         """Divide the blocks of a network into what is frozen, shared and doubled.
 
@@ -73,6 +74,7 @@ class ImageEncoder(nn.Module):
             given: whether it has weights that were learnt earlier.
             branch_at: where its branches usually begin; None takes the last third of the blocks.
             pooling: what of the output is taken, where the weights leave that open.
+            settings: what else the network computes by, that no weight tells: its name, the number of attention heads.
 
         Raises:
             UserError: the network cannot take pictures of this size, or has not the blocks that `config` speaks of.
@@ -81,7 +83,7 @@ class ImageEncoder(nn.Module):
         self.config, self.view, self.about = config, view, about
         self.blocks = tuple(blocks)
         self.branches = 2 if config.branches == "two" else 1
-        self._pooling = pooling
+        self._settings = f"{pooling} {settings}"
         for name, channels in (("mean", mean), ("std", std)):  # one number for all channels is applied twice as fast
             values = channels if len(set(channels)) > 1 else channels[:1]
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
@@ -150,16 +152,13 @@ class ImageEncoder(nn.Module):
                 learnt |= {f"{name}.{buffer}" for buffer, _ in module.named_buffers()}
         return {name: tensor for name, tensor in self.state_dict().items() if name not in learnt}
 
-    def fingerprint(self) -> str | None:
-        """SHA-256 over what the frozen part computes with, names and values; None where nothing is frozen.
+    def fingerprint(self) -> str:
+        """SHA-256 over all that is not learnt: settings, how pictures are drawn, the frozen tensors.
 
-        Two encoders with the same one give the same output of the frozen part for pictures drawn alike.
+        Two encoders with the same one give the same output of the frozen part.
         """
-        frozen = self.frozen_tensors()
-        if not frozen:
-            return None
-        digest = hashlib.sha256(f"{self._pooling} {self.kept_shape}".encode())
-        for name, value in {"mean": self.mean, "std": self.std, **frozen}.items():
+        digest = hashlib.sha256(f"{self._settings} {self.kept_shape} {self.view.key}".encode())
+        for name, value in {"mean": self.mean, "std": self.std, **self.frozen_tensors()}.items():
             digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 

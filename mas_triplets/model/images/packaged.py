@@ -64,8 +64,21 @@ class _Bottleneck(nn.Module):
         return result
 
 
+def _make_pointwise_plain(network: nn.Module) -> None:
+    """Put plain convolutions in the place of those of size one, which pad nothing: adapters can stand beside them."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Conv2d) and type(child) is not nn.Conv2d and child.kernel_size == (1, 1):
+                with torch.random.fork_rng(devices=[]):  # its first weights are not those that count
+                    plain = nn.Conv2d(child.in_channels, child.out_channels, 1, bias=child.bias is not None)
+                plain.weight = child.weight
+                plain.bias = child.bias
+                setattr(module, name, plain)
+
+
 def _blocks(network: Any) -> dict[str, nn.Module]:
     """Return the blocks of the package's network; the classifier of 1,000 classes is left out."""
+    _make_pointwise_plain(network)
     skipped = (network._global_params.drop_connect_rate or 0.0) / len(network._blocks)
     stem = OrderedDict(conv=network._conv_stem, norm=network._bn0, act=network._swish)
     head = OrderedDict(conv=network._conv_head, norm=network._bn1, act=network._swish, mean=Mean((2, 3)))

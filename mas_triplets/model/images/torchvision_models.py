@@ -52,6 +52,7 @@ class TorchvisionEncoder(ImageEncoder):
             about=f"{name}, {chosen.about}",
             given=chosen.given,
             branch_at=USUAL_BRANCH.get(kind),
+            settings=name,
         )
 
 
@@ -92,7 +93,11 @@ def _chosen(name: str, weights: str) -> _Chosen:
     known = members.__members__  # DEFAULT, an alias, is among them
     member = weights.upper().rpartition(".")[2]
     if member not in known or ("." in weights and not weights.startswith(f"{members.__name__}.")):
-        raise unknown(f"weights of {name} (model.image.weights)", weights, ["none", "default", *members.__members__])
+        raise unknown(
+            f"weights of {name} (model.image.weights)",
+            weights,
+            ["none", "default", *(member.name for member in members)],
+        )
     return _Chosen(known[member], downloaded(known[member].url), known[member].name)
 
 

@@ -51,6 +51,7 @@ class TransformersEncoder(ImageEncoder):
             about=f"{config.model}, {pooling}" + ("" if given else ", random weights"),
             given=given,
             pooling=pooling,
+            settings=checkpoint.settings(),
         )
 
 

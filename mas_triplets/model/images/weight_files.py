@@ -43,7 +43,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             "model.state_dict() instead, best as .safetensors"
         ) from None
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as weights: {error or type(error).__name__}") from None
+        raise UserError(f"{path} cannot be read as weights: {str(error) or type(error).__name__}") from None
     for key in ("state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]

@@ -10,7 +10,7 @@ import numpy as np
 
 from mas_triplets.config import TextEncoderConfig
 from mas_triplets.errors import UserError
-from mas_triplets.files import sha256_of_json
+from mas_triplets.files import sha256_of_file, sha256_of_json
 from mas_triplets.model.packaged import missing_package
 from mas_triplets.model.texts.encoder import Encoded, made_up, usual_scale
 from mas_triplets.model.texts.templates import Templates
@@ -94,7 +94,7 @@ class LanguageModel:
         import torch
 
         files = sorted(path for path in self._folder.rglob("*") if path.is_file())
-        about = [(str(path.relative_to(self._folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        about = [(str(path.relative_to(self._folder)), sha256_of_file(path)) for path in files]
         return sha256_of_json(["language model", about, self._pooling, str(self._templates), torch.get_num_threads()])
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Formatter
-from typing import Literal, cast
+from typing import Literal
 
 from mas_triplets.errors import UserError
 from mas_triplets.facts import SLOTS
@@ -43,7 +43,7 @@ class Templates:
     sentences: tuple[Sentence, Sentence, Sentence] = (Sentence(), Sentence(), Sentence())
 
     @classmethod
-    def of(cls, template: str | Mapping[Slot, str] | None) -> Templates:
+    def of(cls, template: str | Mapping[str, str] | None) -> Templates:
         """Read what the configuration says.
 
         Raises:
@@ -54,13 +54,11 @@ class Templates:
         if isinstance(template, str):
             sentence = _parsed(template, _KEY, (*SLOTS, _ANY))
             return cls((sentence, sentence, sentence))
-        given = cast(Mapping[str, str], template)
-        for slot in given:
+        for slot in template:
             if slot not in SLOTS:
                 raise UserError(f"{_KEY}.{slot} is no slot: give a sentence for {', '.join(SLOTS)}")
-        subject, predicate, thing = (
-            _parsed(given[slot], f"{_KEY}.{slot}", (slot, _ANY)) if slot in given else Sentence() for slot in SLOTS
-        )
+        own = {slot: _parsed(sentence, f"{_KEY}.{slot}", (slot, _ANY)) for slot, sentence in template.items()}
+        subject, predicate, thing = (own.get(slot, Sentence()) for slot in SLOTS)
         return cls((subject, predicate, thing))
 
     def __getitem__(self, slot: str) -> Sentence:
