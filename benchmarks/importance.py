@@ -12,7 +12,7 @@ Times are medians of interleaved repeats, after a warm-up, for one batch:
   loop: one sample, one backward pass (a quarter of the batch is timed, times four).
 
 Memory is the largest sum of all tensors allocated meanwhile, in MiB, as PyTorch's profiler sees each allocation: the
-plain pass with its gradients, an exact estimate with its result, and vmap. Model and batch are not in it.
+plain pass with its gradients, the first exact estimate with its result, and vmap. Model and batch are not in it.
 
 With `--threads 1 --cpu-time` the processor time of this process counts, which other work on the machine disturbs less.
 """

@@ -1,24 +1,23 @@
-"""The command line in one of two processes, where the second is asked to stop in the middle of the second task."""
+"""The command line in one of two processes, where the second is asked to stop in the middle of an epoch."""
 
 from __future__ import annotations
 
 import os
 import signal
-from typing import Any
 
 from mas_triplets.__main__ import main
 from mas_triplets.training.session import Session
 
-log = Session._log
+due = Session._due
 
 
-def stops(self: Session, fit: Any, *more: Any) -> None:
-    """Log, then send this process the signal."""
-    log(self, fit, *more)
-    if self.state.stage == 2 and os.environ["RANK"] == "1":
+def stops(self: Session) -> bool:
+    """Send this process the signal, then answer."""
+    if (self.state.stage, self.state.step) == (2, 2) and os.environ["RANK"] == "1":
         os.kill(os.getpid(), signal.SIGTERM)
+    return due(self)
 
 
-setattr(Session, "_log", stops)  # noqa: B010 - a type checker takes an assignment for a mistake
+setattr(Session, "_due", stops)  # noqa: B010 - a type checker takes an assignment for a mistake
 if __name__ == "__main__":
     main()

@@ -270,3 +270,35 @@ def test_a_damaged_cache_is_made_anew(tmp_path: Path, data: PreparedDataset, dam
     train(config(tmp_path, **settings), tmp_path / "two")
     assert path.read_bytes() == before
     assert weights(tmp_path / "one") == weights(tmp_path / "two")
+
+
+def test_a_batch_of_one_picture_with_learnt_batch_norm(tmp_path: Path, data: PreparedDataset) -> None:
+    tree = small_config(tmp_path, train__batch_size=1, train__epochs=1)
+    tree["model"]["image"] = {"name": "torchvision", "model": "resnet18", "weights": "none", "size": 32}
+    assert train(make_config(tree), tmp_path / "run").record["state"] == "finished"
+
+
+def test_what_a_killed_process_left_of_a_cache_is_removed(tmp_path: Path, data: PreparedDataset) -> None:
+    train(config(tmp_path), tmp_path / "one")
+    (path,) = (data.folder / "cache").glob("pixels-*.npy")
+    dead = path.with_name(f".{path.name}.4194305.partial")  # no process has so high a number
+    dead.write_bytes(b"half")
+    path.unlink()
+    train(config(tmp_path), tmp_path / "two")
+    assert path.is_file()
+    assert not dead.exists()
+
+
+def test_a_picture_that_goes_between_two_stages_is_in_no_gallery(
+    tmp_path: Path, data: PreparedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train(config(tmp_path, data__decode="every epoch"), tmp_path / "run")
+    load = type(run).load_model
+
+    def loads(self: Any, stage: int | None = None, device: str = "cpu") -> Any:
+        if stage == 1:
+            spoil(data, (6,))
+        return load(self, stage, device)
+
+    monkeypatch.setattr(type(run), "load_model", loads)
+    assert isinstance(evaluate(run)["all"], float)

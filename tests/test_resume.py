@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,9 +99,6 @@ def read_log(run: Path) -> list[dict[str, Any]]:
 def test_killed_in_the_importance_pass(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = make_config(small_config(home, **SETTINGS["adam, dropout, proximal"]))
     whole = train(config, tmp_path / "whole")
-
-    class Killed(BaseException):
-        pass
 
     measure = MemoryAwareSynapses.measure
 
@@ -236,3 +234,72 @@ def test_weights_that_are_not_finite_are_never_written(home: Path, tmp_path: Pat
         train(config, tmp_path / "run")
     for path in (tmp_path / "run" / "checkpoint").rglob("*.safetensors"):
         assert all(bool(torch.isfinite(value).all()) for value in load_file(path).values())
+
+
+class Killed(BaseException):
+    """What a test ends a run with."""
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_within_an_epoch_with_dropout_and_worker_processes(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    settings = {**SETTINGS["adam, dropout, proximal"], "data__decode": "every epoch", "data__workers": workers}
+    settings["train__epochs"] = 2
+    config = make_config(small_config(home, **settings))
+    whole = train(config, tmp_path / "whole")
+    save = Session.save
+    with monkeypatch.context() as patched:
+
+        def saves(self: Session) -> None:
+            save(self)
+            if (self.state.stage, self.state.step, self.state.phase) == (1, 2, 0):
+                raise Killed
+
+        patched.setattr(Session, "save", saves)
+        with pytest.raises(Killed):
+            train(config, tmp_path / "stopped")
+    again = train(config, tmp_path / "stopped")
+    assert same_weights(whole.path, again.path)
+    others = make_config(small_config(home, **{**settings, "data__workers": 2 - workers}))
+    assert same_weights(whole.path, train(others, tmp_path / "others").path)  # nor do the bits depend on workers
+
+
+def test_folders_that_are_no_checkpoints_are_left_alone(home: Path, tmp_path: Path) -> None:
+    config = make_config(small_config(home, **SETTINGS["adam, dropout, proximal"]))
+    run = train(config, tmp_path / "run", until=1)
+    newest = sorted((run.path / "checkpoint").iterdir())[-1]
+    for name in ("backup", "zz"):
+        shutil.copytree(newest, run.path / "checkpoint" / name)
+    train(config, tmp_path / "run")
+    names = sorted(path.name for path in (run.path / "checkpoint").iterdir())
+    assert names[2:] == ["backup", "zz"]
+    assert all(name.startswith("0002-") for name in names[:2])
+
+
+def test_a_penalty_that_is_not_finite_is_told(home: Path, tmp_path: Path) -> None:
+    settings = {"lifelong__strategy": "l2", "lifelong__strength": 1e30, "train__optimiser": "sgd", "train__epochs": 5}
+    config = make_config(small_config(home, **settings, train__batch_size=1000, train__log_steps=1))
+    with pytest.raises(UserError, match=r"the (penalty|loss) is .*lower train.learning_rate.*the last good checkpoint"):
+        train(config, tmp_path / "run")
+
+
+def test_a_full_disk_as_a_task_is_written_is_told(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = make_config(small_config(home, lifelong__strategy="mas"))
+    whole = train(config, tmp_path / "whole")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    finish = Session.finish_stage
+    smallest = (whole.task_folder(2) / "importance.safetensors").stat().st_size // 2
+
+    def finishes(self: Session, data: Any) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (smallest, limit[1]))
+        try:
+            finish(self, data)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "finish_stage", finishes)
+        with pytest.raises(UserError, match=r"tasks/01 could not be written .*make room there"):
+            train(config, tmp_path / "run")
+    assert same_weights(whole.path, train(config, tmp_path / "run").path)

@@ -7,6 +7,7 @@ raised: what is to be done about it is decided above.
 from __future__ import annotations
 
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -127,7 +128,15 @@ class _Pieces:
         return together, [(one.image, one.count, one.problem) for one in found]
 
 
+def _leave_signals_to_the_main_process(worker: int) -> None:
+    """Go on decoding when the whole group of processes is asked to stop: the main one finishes its step first."""
+    del worker
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _in_processes(decoder: Decoder, runs: list[IntArray], workers: int) -> Iterator[Decoded]:
+    import torch
     from torch.utils.data import DataLoader
 
     pieces = _Pieces(decoder, runs)
@@ -136,6 +145,8 @@ def _in_processes(decoder: Decoder, runs: list[IntArray], workers: int) -> Itera
         batch_size=None,
         num_workers=min(workers, len(pieces)),
         prefetch_factor=_AHEAD,
+        worker_init_fn=_leave_signals_to_the_main_process,
+        generator=torch.Generator(),  # its own: it draws a number, which must not be one of training's
     )
     for together, found in loader:
         start = 0

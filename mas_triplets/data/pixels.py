@@ -98,6 +98,7 @@ def kept_rows(
     listed = path.with_suffix(".unreadable.json")
     if not _is_whole(path, listed, shape, dtype):
         unreadable: dict[int, str] = {}
+        _clear_remains(path)
         with replacing(path) as temporary:
             with temporary.open("wb") as handle:
                 np.lib.format.write_array_header_2_0(
@@ -105,7 +106,7 @@ def kept_rows(
                     {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape},
                 )
                 size = handle.tell() + math.prod(shape) * np.dtype(dtype).itemsize
-                _allocate(handle.fileno(), size)
+                _allocate(handle.fileno(), size, path)
             array = np.load(temporary, mmap_mode="r+")
             start = 0
             for rows, found in blocks():
@@ -140,11 +141,26 @@ def _is_whole(path: Path, listed: Path, shape: tuple[int, ...], dtype: npt.DType
     return bool(array.shape == shape and array.dtype == np.dtype(dtype))
 
 
-def _allocate(file: int, size: int) -> None:
+def _allocate(file: int, size: int, path: Path) -> None:
     """Give a file its size and its place on the disk: without room it fails now, not as what is mapped is written."""
-    os.truncate(file, size)
-    if size and hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file, 0, size)
+    try:
+        os.truncate(file, size)
+        if size and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror} for {size / 1e6:,.1f} MB", str(path)) from None
+
+
+def _clear_remains(path: Path) -> None:
+    """Remove what processes that were killed while they made this cache left half-written."""
+    for partial in path.parent.glob(f".{path.name}.*.partial"):
+        number = partial.name.removesuffix(".partial").rpartition(".")[2]
+        try:
+            os.kill(int(number), 0)
+        except (ProcessLookupError, ValueError):
+            partial.unlink(missing_ok=True)
+        except PermissionError:  # it lives, and is somebody else's
+            continue
 
 
 def cached_pixels(

@@ -98,9 +98,11 @@ def _stages(
             items = benchmark.items.without(inputs.unreadable)
             benchmark, chosen = dataclasses.replace(benchmark, items=items), chosen[readable]
             _report(inputs, len(chosen), progress)
+            if len(filled):
+                kept, filled = kept[torch.from_numpy(readable)], filled[readable]
+        position = np.full(len(benchmark.items), -1)
+        position[chosen] = np.arange(len(chosen))
         if not len(filled):
-            position = np.full(len(benchmark.items), -1)
-            position[chosen] = np.arange(len(chosen))
             kept, filled = torch.empty_like(embedding), np.zeros(len(chosen), dtype=np.bool_)
         seen = range(len(benchmark.tasks)) if merged and stage else range(stage)
         if stage:

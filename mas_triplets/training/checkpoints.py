@@ -7,6 +7,7 @@ tensors.safetensors; by name, they stand in the order in which they were written
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from mas_triplets.files import put_in_place, read_json, scratch_folder, sha256_o
 
 KEPT = 2
 _TENSORS = "tensors.safetensors"
+_NAME = re.compile(r"\d{4,}-\d{8,}-\d")
 
 
 class Checkpoints:
@@ -110,7 +112,7 @@ class Checkpoints:
         """Return the folders, oldest first."""
         if not self.folder.is_dir():
             return []
-        return sorted(path for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        return sorted(path for path in self.folder.iterdir() if path.is_dir() and _NAME.fullmatch(path.name))
 
 
 def _read(path: Path, device: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:

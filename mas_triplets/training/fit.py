@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mas_triplets.config import RunConfig
 from mas_triplets.data.prepared import IntArray
@@ -112,7 +114,8 @@ class StageFit:
             return  # nothing of this batch can be read
         if idle:  # all processes must go forward and backward together
             batch = batch.new_zeros(1, *batch.shape[1:])
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        half = self.config.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half), _statistics_of(state.model, batch):
             embedding: Tensor = self._joined(batch)
         unused = embedding[len(mine) :].sum() * 0
         embedding = embedding[: len(mine)]
@@ -182,9 +185,20 @@ class StageFit:
 
     def _restore_random(self) -> None:
         random, rank = self.state.random, self.processes.rank
-        torch.set_rng_state(random["cpu"][rank])
+        torch.set_rng_state(random["cpu"][rank].clone())  # a view of several rows is misread
         if "cuda" in random and self.device.type == "cuda":
-            torch.cuda.set_rng_state(random["cuda"][rank], self.device)
+            torch.cuda.set_rng_state(random["cuda"][rank].clone(), self.device)
+
+
+@contextmanager
+def _statistics_of(model: nn.Module, batch: Tensor) -> Iterator[None]:
+    """Let BatchNorm use its running statistics for a batch of one picture, which has no spread of its own."""
+    norms = [one for one in model.modules() if isinstance(one, _BatchNorm) and one.training] if len(batch) == 1 else []
+    for norm in norms:
+        norm.eval()
+    yield
+    for norm in norms:
+        norm.train()
 
 
 def _place_in(rows: IntArray, present: IntArray) -> IntArray:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from mas_triplets.data.prepared import IntArray
 from mas_triplets.errors import UserError
 
+T = TypeVar("T")
 _PATIENCE = timedelta(hours=24)  # while the first process decodes and encodes a data set the others wait
 
 
@@ -99,6 +101,15 @@ class Processes:
             return [rows]
         padded = gather(pad_across_processes(rows.detach().contiguous())).split(max(counts))
         return [rows if rank == self.rank else padded[rank][:count] for rank, count in enumerate(counts)]
+
+    def gather_objects(self, value: T) -> list[T]:
+        """Return the value, of plain kind, of each process in turn."""
+        if self.count == 1:
+            return [value]
+        from accelerate.utils import gather_object
+
+        values: list[T] = gather_object([value])
+        return values
 
     def any(self, *here: bool) -> list[bool]:
         """Tell of each of the questions whether the answer is yes in any process."""

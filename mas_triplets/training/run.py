@@ -125,7 +125,7 @@ def train(
                 ) from None
     processes.wait()
     if state.stage == len(data) and processes.main:
-        run.write_record({**run.record, "state": "finished", "unreadable": sorted(inputs.unreadable.values())})
+        run.write_record({**run.record, "state": "finished", "unreadable": sorted(state.unreadable.values())})
     processes.wait()
     return run
 
@@ -174,6 +174,9 @@ def _begin(session: Session, first: StageData, first_task: RunFolder | None) -> 
                     batch if batch.is_floating_point() else model.encoder.frozen_part(batch)
                     for batch in inputs.inputs(first.items)
                 ]
+            if not rows:
+                reason = next(iter(inputs.unreadable.values()))
+                raise UserError(f"none of the pictures of the first task can be read; the first: {reason}")
             model.standardise_features(torch.cat(rows))
         if main:
             run.write_stage(0, model, {}, {})

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -148,16 +149,25 @@ class RunFolder:
     def write_stage(
         self, stage: int, model: TripletModel, importance: dict[str, Tensor], about_importance: dict[str, Any]
     ) -> None:
-        """Write the folder of a finished stage, whole or not at all."""
+        """Write the folder of a finished stage, whole or not at all.
+
+        Raises:
+            UserError: the disk is full, or cannot be written.
+        """
         folder = self.task_folder(stage)
-        with scratch_folder(folder) as scratch:
-            save_file(model.own_tensors(), scratch / "model.safetensors")
-            if importance:
-                save_file(
-                    {name: omega.contiguous() for name, omega in importance.items()}, scratch / "importance.safetensors"
-                )
-                write_json(scratch / "importance.json", about_importance)
-            put_in_place(scratch, folder)
+        try:
+            with scratch_folder(folder) as scratch:
+                save_file(model.own_tensors(), scratch / "model.safetensors")
+                if importance:
+                    held = {name: omega.contiguous() for name, omega in importance.items()}
+                    save_file(held, scratch / "importance.safetensors")
+                    write_json(scratch / "importance.json", about_importance)
+                put_in_place(scratch, folder)
+        except (OSError, SafetensorError) as error:
+            raise UserError(
+                f"{folder} could not be written ({error}): make room there, then run the same command again to go "
+                "on from the last checkpoint"
+            ) from None
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Write run.json."""

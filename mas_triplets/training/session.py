@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -44,7 +45,6 @@ class Session:
     interruption: Interruption
     progress: Silent
     line: str = ""
-    _told: set[int] = field(default_factory=set)
     _saved: float = field(default_factory=time.monotonic)
 
     def learn(self) -> None:
@@ -145,12 +145,18 @@ class Session:
 
     def _log(self, fit: StageFit, rate: float, clock: _Clock, ended: bool) -> None:
         state = self.state
+        penalty = state.strategy.penalty(state.model)
+        if not math.isfinite(penalty):
+            raise UserError(
+                f"the penalty is {penalty} at step {state.step} of task {state.stage}: lower train.learning_rate, or "
+                "lifelong.strength"
+            )
         epochs = {"epoch": state.step // fit.per_epoch} if ended else {"epochs": round(state.step / fit.per_epoch, 4)}
         record = {
             "task": state.stage,
             **epochs,
             "loss": state.loss_sum / max(1, state.loss_count),
-            "penalty": state.strategy.penalty(state.model),
+            "penalty": penalty,
             "learning_rate": rate,
             **clock.speeds(),
         }
@@ -167,12 +173,23 @@ class Session:
         )
 
     def report_unreadable(self) -> None:
-        """Name the pictures that were found to be unreadable since the last time, in the log and to who watches."""
-        found = self.learner.inputs.unreadable
-        for image in sorted(found.keys() - self._told):
-            self._told.add(image)
-            self.log.add(self.state.steps, {"unreadable": len(self._told), "reason": found[image]})
-            self.progress.note(f"left out, {len(self._told)} so far: {found[image]}")
+        """Name the pictures that any process found to be unreadable since the last time, in the log and to who watches.
+
+        Raises:
+            UserError: there are more than `data.max_unreadable` in all.
+        """
+        told = self.state.unreadable
+        found: dict[str, str] = {}
+        for of_one in self.learner.processes.gather_objects(self.learner.inputs.unreadable):
+            found |= {str(image): reason for image, reason in of_one.items() if str(image) not in told}
+        for image in sorted(found, key=int):
+            told[image] = found[image]
+            self.log.add(self.state.steps, {"unreadable": len(told), "reason": found[image]})
+            self.progress.note(f"left out, {len(told)} so far: {found[image]}")
+        most = self.learner.config.data.max_unreadable
+        if len(told) > most:
+            first = next(iter(told.values()))
+            raise UserError(f"more than {most} pictures cannot be read (data.max_unreadable); the first: {first}")
 
 
 class _Clock:

@@ -32,6 +32,7 @@ class TrainingState:
         loss_sum: sum of the losses of the epoch so far, each times its pictures.
         loss_count: pictures of the epoch so far.
         log_bytes: length of log.jsonl.
+        unreadable: pictures found unreadable so far, number -> why.
         optimiser: its tensors within a stage; empty elsewhere.
         random: states of the random generators, one row a process; empty but in the middle of an epoch.
     """
@@ -46,6 +47,7 @@ class TrainingState:
     loss_sum: float = 0.0
     loss_count: int = 0
     log_bytes: int = 0
+    unreadable: dict[str, str] = field(default_factory=dict)
     optimiser: dict[str, Tensor] = field(default_factory=dict)
     random: dict[str, Tensor] = field(default_factory=dict)
 
@@ -104,7 +106,7 @@ class TrainingState:
 
     def _numbers(self) -> dict[str, Any]:
         """Return the plain values, each under the name of its attribute."""
-        names = ("stage", "phase", "step", "steps", "first_loss", "loss_sum", "loss_count", "log_bytes")
+        names = ("stage", "phase", "step", "steps", "first_loss", "loss_sum", "loss_count", "log_bytes", "unreadable")
         return {name: getattr(self, name) for name in names}
 
 
