@@ -35,7 +35,7 @@ from mas_triplets.lifelong import QuadraticPenalty
 WAYS = ("gradient", "proximal", "in loss")
 MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], tuple[int, ...]]] = {
     "resnet18": (lambda: torchvision_model("resnet18"), (3, 64, 64), (64,)),
-    "head": (EmbeddingHead, (1280,), (64, 256, 1024)),
+    "head": (EmbeddingHead, (1280,), (64, 256, 512, 1024)),
     "demo": (DemoNet, (3, 48, 48), (32,)),
 }
 TURNS = 4
