@@ -2,15 +2,16 @@
 
     python -m benchmarks.train_step [--json] [--models resnet18,head] [--repeats 31] [--threads 1] [--cpu-time]
 
-Every step is forward in training mode, squared loss, backward, Adam (fused, as in training). Each way takes four steps
-at a time, of which the last three count, so that what is in the cache is its own. Ratios are of medians to
+Every step is forward in training mode, squared loss, backward, Adam (fused, as in training). Each way takes nine steps
+at a time, of which the last eight count, so that what is in the cache is its own. Ratios are of medians of their sum to
 
 - finetune: no penalty;
 
 and the ways are
 
-- gradient: Memory Aware Synapses as trained by default, the penalty's gradient added before Adam's step;
-- proximal: the penalty as a proximal step after Adam's;
+- proximal: Memory Aware Synapses as trained by default, a proximal step of the penalty for every eight of Adam's;
+- each step: a proximal step after each of Adam's;
+- gradient: the penalty's gradient added before each of Adam's steps;
 - in loss: the penalty written as a sum in the loss, for comparison.
 
 Each way has a model, an optimiser and, where it needs them, an Omega and anchor of its own.
@@ -30,15 +31,16 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.models import DemoNet, EmbeddingHead, torchvision_model
+from mas_triplets.config import LifelongConfig
 from mas_triplets.lifelong import QuadraticPenalty
 
-WAYS = ("gradient", "proximal", "in loss")
+WAYS = ("proximal", "each step", "gradient", "in loss")
 MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], tuple[int, ...]]] = {
     "resnet18": (lambda: torchvision_model("resnet18"), (3, 64, 64), (64,)),
     "head": (EmbeddingHead, (1280,), (64, 256, 512, 1024)),
     "demo": (DemoNet, (3, 48, 48), (32,)),
 }
-TURNS = 4
+EVERY = LifelongConfig().every
 RATE = 1e-4
 STRENGTH = 1e-2
 
@@ -51,8 +53,11 @@ def stepper(model: nn.Module, way: str, batch: Tensor, target: Tensor) -> Callab
     omega = {name: torch.rand_like(p) for name, p in parameters.items()} if way != "finetune" else {}
     anchor = {name: parameters[name].detach() + 0.01 * torch.randn_like(omega[name]) for name in omega}
     penalty = QuadraticPenalty(omega, anchor, STRENGTH)
+    every = EVERY if way == "proximal" else 1
+    taken = 0
 
     def step() -> None:
+        nonlocal taken
         optimiser.zero_grad(set_to_none=True)
         loss = (model(batch) - target).square().mean()
         if way == "in loss":
@@ -62,8 +67,9 @@ def stepper(model: nn.Module, way: str, batch: Tensor, target: Tensor) -> Callab
         if way == "gradient":
             penalty.add_gradient(model)
         optimiser.step()
-        if way == "proximal":
-            penalty.proximal_step(model, RATE)
+        taken += 1
+        if way in ("proximal", "each step") and taken % every == 0:
+            penalty.proximal_step(model, every * RATE)
 
     return step
 
@@ -79,11 +85,12 @@ def measure(name: str, size: int, repeats: int, clock: Callable[[], float]) -> d
     times: dict[str, list[float]] = {way: [] for way in steps}
     for repeat in range(repeats + 1):
         for way, step in steps.items():
-            for turn in range(TURNS):
-                start = clock()
+            step()
+            start = clock()
+            for _ in range(EVERY):
                 step()
-                if repeat and turn:  # the first round warms up
-                    times[way].append(clock() - start)
+            if repeat:  # the first round warms up
+                times[way].append((clock() - start) / EVERY)
     medians = {way: statistics.median(values) for way, values in times.items()}
     result = {"model": name, "batch": size, "finetune_ms": 1000 * medians["finetune"]}
     return result | {way: medians[way] / medians["finetune"] for way in WAYS}

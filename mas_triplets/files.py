@@ -75,6 +75,14 @@ def put_in_place(temporary: Path, path: Path) -> None:
         temporary.rename(path)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove the folders in `folder` that a process left half-written, or half-removed, when it was killed."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if path.is_dir() and path.name.startswith(".") and path.suffix in (".partial", ".old"):
+                shutil.rmtree(path, ignore_errors=True)
+
+
 def _replaceable(path: Path) -> Path:
     path = Path(os.path.abspath(path))  # noqa: PTH100 - absolute() leaves ".."
     if path.is_symlink():

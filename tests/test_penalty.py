@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from mas_triplets.config import LifelongConfig
 from mas_triplets.errors import UserError
-from mas_triplets.lifelong import STRATEGIES, QuadraticPenalty, make_strategy
+from mas_triplets.lifelong import STRATEGIES, QuadraticPenalty, Strategy, make_strategy
+from mas_triplets.lifelong.owed_rates import OwedRates
 from mas_triplets.lifelong.quadratic import QuadraticStrategy, accumulate, describe, divided_by_mean
 
 penalty_module: Any = importlib.import_module("mas_triplets.lifelong.penalty")
@@ -271,6 +272,57 @@ def test_l2_counts_tasks_and_mas_has_mean_one_each() -> None:
             values = torch.cat([omega.flatten() for omega in strategy.importance().values()])
             assert values.mean().item() == pytest.approx(tasks)
             assert (values.std().item() < 1e-12) == (name == "l2")
+
+
+def test_owed_rates_by_hand() -> None:
+    owed = OwedRates()
+    assert owed.state_tensors() == {}
+    owed.add(0.25)
+    owed.add(0.5)
+    again = OwedRates()
+    again.load_state_tensors(owed.state_tensors())
+    assert (again.steps, again.take(), again.steps) == (2, 0.75, 0)
+    owed.take()
+    owed.add({"a": 0.1, "b": 0.2})
+    owed.add({"a": 0.1, "b": 0.3})
+    again.load_state_tensors(owed.state_tensors())
+    assert again.take() == owed.take() == {"a": 0.2, "b": 0.5}
+
+
+def anchored(every: int) -> tuple[nn.Module, Strategy]:
+    """A model away from the anchor of an l2 strategy."""
+    net = model()
+    strategy = make_strategy(LifelongConfig(strategy="l2", strength=2.0, every=every))
+    strategy.after_task(net, lambda: [])
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(1)
+    return net, strategy
+
+
+def test_a_proximal_step_for_several_has_the_sum_of_their_rates() -> None:
+    net, strategy = anchored(every=3)
+    start = {name: p.detach().clone() for name, p in net.named_parameters()}
+    for rate in (0.1, 0.2):
+        strategy.after_step(net, rate)
+    assert all(torch.equal(start[name], p) for name, p in net.named_parameters())
+    strategy.after_step(net, 0.3)
+    s = 2 * 0.6 * 2.0
+    for name, p in net.named_parameters():
+        torch.testing.assert_close(p.detach(), (start[name] + s * (start[name] - 1)) / (1 + s))
+
+
+def test_what_is_owed_is_taken_at_the_end_of_a_task_also_when_resumed() -> None:
+    net, strategy = anchored(every=5)
+    strategy.after_step(net, 0.1)
+    other, resumed = copy.deepcopy(net), make_strategy(strategy.config)
+    resumed.load_state_tensors(strategy.state_tensors())
+    before = net[0].weight.detach().clone()  # type: ignore[index]
+    strategy.after_task(net, lambda: [])
+    resumed.after_task(other, lambda: [])
+    s = 2 * 0.1 * 2.0
+    torch.testing.assert_close(net[0].weight.detach(), before - s / (1 + s))  # type: ignore[index]
+    assert all(torch.equal(one, two) for one, two in zip(net.parameters(), other.parameters(), strict=True))
 
 
 def test_an_unknown_strategy_is_told() -> None:

@@ -119,6 +119,18 @@ def test_killed_in_the_importance_pass(home: Path, tmp_path: Path, monkeypatch: 
         assert (again.task_folder(2) / file).read_bytes() == (whole.task_folder(2) / file).read_bytes()
 
 
+def test_what_a_killed_process_left_half_written_is_removed(home: Path, tmp_path: Path) -> None:
+    config = make_config(small_config(home, lifelong__strategy="l2"))
+    run = train(config, tmp_path / "run", until=1)
+    left = [run.path / "tasks" / ".02.99.partial", run.path / "checkpoint" / ".0002-0-0.99.partial"]
+    for folder in left:
+        folder.mkdir()
+        (folder / ".importance.json.99.partial").touch()
+    train(config, tmp_path / "run")
+    assert not any(folder.exists() for folder in left)
+    assert sorted(path.name for path in (run.path / "tasks").iterdir()) == ["00", "01", "02"]
+
+
 def test_a_damaged_checkpoint_is_passed_over_and_told(home: Path, tmp_path: Path) -> None:
     config = make_config(small_config(home, **SETTINGS["adam, dropout, proximal"]))
     whole = train(config, tmp_path / "whole")
@@ -279,6 +291,7 @@ def test_folders_that_are_no_checkpoints_are_left_alone(home: Path, tmp_path: Pa
 
 def test_a_penalty_that_is_not_finite_is_told(home: Path, tmp_path: Path) -> None:
     settings = {"lifelong__strategy": "l2", "lifelong__strength": 1e30, "train__optimiser": "sgd", "train__epochs": 5}
+    settings["lifelong__application"] = "gradient"
     config = make_config(small_config(home, **settings, train__batch_size=1000, train__log_steps=1))
     with pytest.raises(UserError, match=r"the (penalty|loss) is .*lower train.learning_rate.*the last good checkpoint"):
         train(config, tmp_path / "run")

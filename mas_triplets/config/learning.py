@@ -29,8 +29,10 @@ class LifelongConfig(Node):
     """`finetune`, `joint`, `l2`, `mas`, or `zero-shot` (nothing is learnt)."""
     strength: Annotated[float, Field(ge=0, le=1e30)] = 1.0
     """Lambda of the penalty lambda * sum_p Omega_p (theta_p - theta*_p)^2."""
-    application: Literal["gradient", "proximal"] = "gradient"
+    application: Literal["gradient", "proximal"] = "proximal"
     """The penalty as a gradient, or as a proximal step after the optimiser's."""
+    every: Annotated[int, Field(ge=1)] = 8
+    """`proximal` only: one step of the penalty after so many of the optimiser's, with their learning rates summed."""
     statistic: Literal["abs", "square"] = "abs"
     """Mean of the absolute value (the paper's) or of the square of the per-sample gradients."""
     mode: Literal["exact", "batched"] = "exact"

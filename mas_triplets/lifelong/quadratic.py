@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mas_triplets.config import LifelongConfig
+from mas_triplets.lifelong.owed_rates import OwedRates
 from mas_triplets.lifelong.penalty import QuadraticPenalty
 from mas_triplets.lifelong.strategy import Batches, LearningRates, Strategy
 
@@ -26,6 +27,7 @@ class QuadraticStrategy(Strategy):
         super().__init__(config)
         self._penalty: QuadraticPenalty | None = None
         self._tasks = 0
+        self._owed = OwedRates()
 
     @abstractmethod
     def measure(self, model: nn.Module, batches: Batches) -> dict[str, Tensor]:
@@ -41,12 +43,16 @@ class QuadraticStrategy(Strategy):
             self._penalty.add_gradient(model)
 
     def after_step(self, model: nn.Module, learning_rate: LearningRates) -> None:
-        """Take the proximal step, if that is how the penalty is applied."""
+        """Take the proximal step, if that is how the penalty is applied and it is due."""
         if self._penalty is not None and self.config.application == "proximal":
-            self._penalty.proximal_step(model, learning_rate)
+            self._owed.add(learning_rate)
+            if self._owed.steps == self.config.every:
+                self._penalty.proximal_step(model, self._owed.take())
 
     def after_task(self, model: nn.Module, batches: Batches) -> dict[str, Any]:
         """Measure the task's importance, accumulate it, and move the anchor to the present weights."""
+        if self._penalty is not None and self._owed.steps:
+            self._penalty.proximal_step(model, self._owed.take())
         # in one layout, that in which they are written to disk: sums must not depend on whether they were
         measured = {name: omega.contiguous() for name, omega in self.measure(model, batches).items()}
         log = {name: describe(omega) for name, omega in measured.items()}
@@ -74,6 +80,7 @@ class QuadraticStrategy(Strategy):
             return {}
         return {
             "tasks": torch.tensor(self._tasks),
+            **{f"owed/{name}": value for name, value in self._owed.state_tensors().items()},
             **{f"importance/{name}": value for name, value in self._penalty.importance.items()},
             **{f"anchor/{name}": value for name, value in self._penalty.anchor.items()},
         }
@@ -89,6 +96,7 @@ class QuadraticStrategy(Strategy):
 
         self._tasks = int(tensors["tasks"])
         self._penalty = QuadraticPenalty(under("importance/"), under("anchor/"), self.config.strength)
+        self._owed.load_state_tensors(under("owed/"))
 
 
 def divided_by_mean(importance: dict[str, Tensor]) -> dict[str, Tensor]:

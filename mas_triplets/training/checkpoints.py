@@ -101,13 +101,6 @@ class Checkpoints:
         every = self._all()
         return str(every[-1]) if every else "none"
 
-    def clear_scratch(self) -> None:
-        """Remove what a process that was killed left half-written."""
-        if self.folder.is_dir():
-            for path in self.folder.iterdir():
-                if path.name.startswith(".") and path.suffix in (".partial", ".old"):
-                    shutil.rmtree(path, ignore_errors=True)
-
     def _all(self) -> list[Path]:
         """Return the folders, oldest first."""
         if not self.folder.is_dir():

@@ -15,7 +15,7 @@ from mas_triplets.data.items import items_of
 from mas_triplets.data.prepared import PreparedDataset
 from mas_triplets.data.splits import read_split
 from mas_triplets.errors import Stopped, UserError
-from mas_triplets.files import write_json, write_text
+from mas_triplets.files import remove_unfinished, write_json, write_text
 from mas_triplets.lifelong import make_strategy
 from mas_triplets.lifelong.strategy import Strategy
 from mas_triplets.model.inputs import ItemInputs, item_inputs
@@ -154,7 +154,8 @@ def _load(
     state: TrainingState, checkpoints: Checkpoints, run: RunFolder, processes: Processes, progress: Silent
 ) -> None:
     if processes.main:
-        checkpoints.clear_scratch()
+        for folder in (checkpoints.folder, run.path / "tasks"):
+            remove_unfinished(folder)
     told = state.load(checkpoints)
     if told:
         progress.note(told)
