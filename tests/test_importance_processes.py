@@ -15,8 +15,8 @@ from torch.multiprocessing.spawn import spawn
 
 from mas_triplets.config import LifelongConfig
 from mas_triplets.errors import UserError
-from mas_triplets.lifelong import estimate_importance, make_strategy
-from mas_triplets.lifelong.mas import share_of
+from mas_triplets.lifelong import Task, estimate_importance, make_strategy
+from mas_triplets.lifelong.strategy import share_of
 
 Omega = dict[str, Tensor]
 SHARDS = ([5, 2], [3, 0], [0, 1])
@@ -157,14 +157,14 @@ def test_mas_caps_the_samples_of_all_processes() -> None:
     for most in (1, 4, 5, 20):
         config = LifelongConfig(strategy="mas", max_samples=most)
         alone = make_strategy(config)
-        alone.after_task(network(), lambda: inputs.split(4))
+        alone.after_task(network(), Task(1, lambda: inputs.split(4)))
         strategies = [make_strategy(config) for _ in range(3)]
         models = [network() for _ in strategies]
 
         def learn(rank: int, combine: Callable[[Tensor], Tensor]) -> Omega:
             strategy = strategies[rank]  # noqa: B023
-            strategy.rank, strategy.processes, strategy.combine = rank, 3, combine
-            strategy.after_task(models[rank], lambda: inputs[rank::3].split(2))  # noqa: B023
+            strategy.join(rank, 3, combine, 0)
+            strategy.after_task(models[rank], Task(1, lambda: inputs[rank::3].split(2)))  # noqa: B023
             return strategy.importance()
 
         for ours in in_threads(3, learn):

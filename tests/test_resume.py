@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import resource
@@ -21,6 +22,7 @@ from small_run import small_config, small_data
 
 from mas_triplets.config import make_config
 from mas_triplets.errors import Stopped, UserError
+from mas_triplets.lifelong import Task
 from mas_triplets.lifelong.mas import MemoryAwareSynapses
 from mas_triplets.progress import Silent
 from mas_triplets.training.run import train
@@ -102,12 +104,12 @@ def test_killed_in_the_importance_pass(home: Path, tmp_path: Path, monkeypatch: 
 
     measure = MemoryAwareSynapses.measure
 
-    def dies(self: Any, model: Any, batches: Any) -> Any:
+    def dies(self: Any, model: Any, task: Task) -> Any:
         def some() -> Any:
-            yield from batches()
+            yield from task.inputs()
             raise Killed
 
-        return measure(self, model, some)
+        return measure(self, model, dataclasses.replace(task, inputs=some))
 
     for tasks in (1, None):  # of the first task, then of the second
         with monkeypatch.context() as patched:

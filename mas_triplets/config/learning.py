@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mas_triplets.config.nodes import Node, NotNegative, Positive, Share
 
@@ -22,11 +22,32 @@ class LossConfig(Node):
     """`ranking` only."""
 
 
+class MemoryConfig(Node):
+    """`replay` only: the reservoir of earlier (picture, fact) pairs. Of `pairs`, `per_fact` and `bytes`, one is set."""
+
+    pairs: Annotated[int, Field(ge=1)] | None = None
+    """At most so many pairs in all, a uniform sample of all that were seen."""
+    per_fact: Annotated[int, Field(ge=1)] | None = None
+    """At most so many pairs of each fact."""
+    bytes: Annotated[int, Field(ge=1)] | None = None
+    """At most so many bytes of what the model is fed: decoded pictures, or features of a frozen encoder."""
+    share: Annotated[float, Field(gt=0, le=4)] = 1.0
+    """Stored pairs in a batch for each new picture in it."""
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> MemoryConfig:
+        if sum(bound is not None for bound in (self.pairs, self.per_fact, self.bytes)) > 1:
+            raise ValueError("set one of pairs, per_fact and bytes, not several")
+        return self
+
+
 class LifelongConfig(Node):
     """How forgetting is fought."""
 
     strategy: str = "mas"
-    """`finetune`, `joint`, `l2`, `mas`, or `zero-shot` (nothing is learnt)."""
+    """One method, or several at once, such as `mas+lwf`: see mas_triplets/lifelong."""
+    boundaries: Literal["tasks", "none"] = "tasks"
+    """`none`: the method sees a stream of pictures and is never told where a task ends."""
     strength: Annotated[float, Field(ge=0, le=1e30)] = 1.0
     """Lambda of the penalty lambda * sum_p Omega_p (theta_p - theta*_p)^2."""
     application: Literal["gradient", "proximal"] = "proximal"
@@ -34,17 +55,37 @@ class LifelongConfig(Node):
     every: Annotated[int, Field(ge=1)] = 8
     """`proximal` only: one step of the penalty after so many of the optimiser's, with their learning rates summed."""
     statistic: Literal["abs", "square"] = "abs"
-    """Mean of the absolute value (the paper's) or of the square of the per-sample gradients."""
+    """MAS: mean of the absolute value (the paper's) or of the square of the per-sample gradients."""
     mode: Literal["exact", "batched"] = "exact"
-    """Per-sample absolute values, or |gradient of a batch| to compare with other code."""
+    """MAS: per-sample absolute values, or |gradient of a batch| to compare with other code."""
+    scope: Literal["global", "local"] = "global"
+    """MAS: importance for the embedding, or for each layer's own output alone (l-MAS)."""
+    output: Literal["embedding", "logits", "present"] = "embedding"
+    """MAS: the squared norm of the embedding, of the scores against the task's facts, or of the slots that the facts of
+    the picture have."""
+    balance: Literal["pictures", "facts"] = "pictures"
+    """MAS: every picture counts alike, or every fact of the task."""
+    root: bool = False
+    """Take the square root of each task's Omega: of EWC's Fisher, the quantity that MAS and SI approximate."""
     normalise: Literal["none", "mean", "layer"] = "mean"
     """`mean` divides each task's Omega by its mean over all parameters, `layer` each tensor's by its own mean."""
-    accumulate: Literal["sum", "mean", "ema", "max"] = "sum"
-    """How the Omega of several tasks become one; `sum` is the paper's."""
+    control: Literal["none", "shuffled", "layer-mean", "uniform"] = "none"
+    """Replace Omega, at the same total: shuffled within each tensor, each tensor's mean, or the mean over all."""
+    accumulate: Literal["sum", "mean", "ema", "max", "decay"] = "sum"
+    """How the Omega of several tasks become one; `sum` is the paper's, `decay` that of online EWC."""
     decay: Share = 0.5
-    """`ema` only: weight of the past."""
+    """`ema`, `decay` and `online-mas`: weight of the past."""
     max_samples: Annotated[int, Field(ge=1)] | None = None
     """At most so many pictures are used to estimate Omega; null takes all of the task."""
+    interval: Annotated[int, Field(ge=1)] = 20
+    """`online-mas` only: steps from one update of Omega to the next."""
+    damping: Positive = 1e-3
+    """`si` only: xi, added to the squared distance a parameter has moved."""
+    distillation: NotNegative = 1.0
+    """`lwf` only: weight of 1/(2B) sum_i ||F(x_i) - F_old(x_i)||^2."""
+    memory: MemoryConfig = MemoryConfig()
+    ridge: Positive = 0.1
+    """`analytic` only: r of the ridge regression, times the number of pairs (features have deviation 1)."""
 
 
 class RateFactors(Node):

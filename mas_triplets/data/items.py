@@ -58,9 +58,7 @@ class Items:
         column[fact_ids] = np.arange(len(fact_ids))
         rows, columns = row[self.pair_item], column[self.pair_fact]
         wanted = (rows >= 0) & (columns >= 0)
-        order = np.argsort(rows[wanted], kind="stable")
-        counts = np.bincount(rows[wanted], minlength=len(items))
-        return Labels(np.append(0, np.cumsum(counts)), columns[wanted][order], len(fact_ids))
+        return Labels.of_pairs(rows[wanted], columns[wanted], len(items), len(fact_ids))
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,16 @@ class Labels:
     starts: IntArray
     columns: IntArray
     facts: int
+
+    @classmethod
+    def of_pairs(cls, row: IntArray, column: IntArray, items: int, facts: int) -> Labels:
+        """Return the labels of `items` rows that the distinct pairs (row, column) describe, in any order."""
+        order = np.argsort(row, kind="stable")
+        return cls(np.append(0, np.cumsum(np.bincount(row, minlength=items))), column[order], facts)
+
+    def pairs(self) -> tuple[IntArray, IntArray]:
+        """Return the row and the column of every pair, by row."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts)), self.columns
 
     def rows(self, positions: IntArray) -> npt.NDArray[np.bool_]:
         """Return (len(positions), facts): whether the item at each position shows each fact."""

@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 from mas_triplets.config import RunConfig
 from mas_triplets.evaluation.results import Results
 from mas_triplets.evaluation.run import evaluate
+from mas_triplets.lifelong import first_task_is_plain
 from mas_triplets.progress import SILENT, Silent
-from mas_triplets.training.first_task import learns_first_task_plainly
 from mas_triplets.training.run import Resume, train
 from mas_triplets.training.run_folder import RunFolder
 
@@ -102,7 +102,7 @@ def train_side_by_side(
 
         def submit(name: str) -> None:
             config, out = runs[name]
-            if lender is None or not learns_first_task_plainly(config):
+            if lender is None or not first_task_is_plain(config.lifelong):
                 done[name] = pool.submit(_run, name, config, out, resume, None)
             elif name == lender:
                 done[name] = pool.submit(_run, name, config, out, "auto", None)
@@ -110,7 +110,9 @@ def train_side_by_side(
                 done[name] = pool.submit(_run, name, config, out, resume, runs[lender][1])
 
         first = pool.submit(_first_task, lender, *runs[lender], resume) if lender is not None else None
-        later = [name for name, (config, _) in runs.items() if first is not None and learns_first_task_plainly(config)]
+        later = [
+            name for name, (config, _) in runs.items() if first is not None and first_task_is_plain(config.lifelong)
+        ]
         for name in runs:
             if name not in later:
                 submit(name)

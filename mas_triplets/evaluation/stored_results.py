@@ -7,7 +7,6 @@ from typing import Any
 
 from mas_triplets.errors import UserError
 from mas_triplets.files import read_json
-from mas_triplets.lifelong import STRATEGIES
 from mas_triplets.training.run_folder import RunFolder
 
 _NEEDED = ("average", "all", "forgetting", "definitions", "run", "matrices")
@@ -54,8 +53,3 @@ def all_facts_map(results: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record of mAP in one gallery of all tasks seen so far, of which `all` is the headline number."""
     found: dict[str, Any] = results["matrices"]["fact_to_image"]["generalized"]["reembedded"]["map"]
     return found
-
-
-def uses_strength(strategy: str) -> bool:
-    """Whether `lifelong.strength` has a meaning for the method."""
-    return strategy in STRATEGIES and STRATEGIES[strategy].uses_strength

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mas_triplets.lifelong.quadratic import QuadraticStrategy
-from mas_triplets.lifelong.strategy import Batches
+from mas_triplets.lifelong.task import Task
 
 
 class L2(QuadraticStrategy):
@@ -14,7 +14,7 @@ class L2(QuadraticStrategy):
 
     name = "l2"
 
-    def measure(self, model: nn.Module, batches: Batches) -> dict[str, Tensor]:
+    def measure(self, model: nn.Module, task: Task) -> dict[str, Tensor]:
         """Return ones."""
-        del batches
+        del task
         return {name: torch.ones_like(p) for name, p in model.named_parameters() if p.requires_grad}

@@ -2,37 +2,74 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import torch
 from torch import Tensor, nn
 
+from mas_triplets.config import LifelongConfig
 from mas_triplets.lifelong.importance import estimate_importance
+from mas_triplets.lifelong.local import local_outputs
 from mas_triplets.lifelong.quadratic import QuadraticStrategy
-from mas_triplets.lifelong.strategy import Batches
+from mas_triplets.lifelong.strategy import share_of
+from mas_triplets.lifelong.task import Task
+from mas_triplets.model.triplet import slot_scores
 
 
 class MemoryAwareSynapses(QuadraticStrategy):
-    """Omega_p = 1/N sum_n |d ||F(x_n)||^2 / d theta_p| over the task's training pictures (Eq. 3); no label is used.
+    """Omega_p = 1/N sum_n |d ||F(x_n)||^2 / d theta_p| over the task's training pictures (Eq. 3).
 
+    By default no label is used. The configuration may put another output in the place of the embedding F, or weigh the
+    pictures; what then needs labels takes those of the task just learnt.
     In several processes each is given its own samples, rank::processes of all; the sums are combined.
     """
 
     name = "mas"
 
-    def measure(self, model: nn.Module, batches: Batches) -> dict[str, Tensor]:
+    def measure(self, model: nn.Module, task: Task) -> dict[str, Tensor]:
         """Estimate the importance on the task's pictures, the first `max_samples` of all processes together."""
-        most = share_of(self.config.max_samples, self.rank, self.processes)
+        config = self.config
+        most = share_of(config.max_samples, self.rank, self.processes)
+        plain = config.output == "embedding" and config.balance == "pictures"
+        chosen = _Output(config, task)
+        options: dict[str, Any] = {} if plain and config.scope == "global" else {"output": chosen}
+        batches = task.inputs if plain else task.labelled
         return estimate_importance(
             model,
             batches() if most != 0 else (),
-            statistic=self.config.statistic,
-            mode=self.config.mode,
+            statistic=config.statistic,
+            mode=config.mode,
             max_samples=most or None,
             combine=self.combine,
+            **options,
         )
 
 
-def share_of(count: int | None, rank: int, processes: int) -> int | None:
-    """Return how many of the first `count` samples are among the samples rank::processes; None (all) stays None.
+class _Output:
+    """What of the model is kept from changing: (model, batch) -> (n, numbers), differentiable."""
 
-    Example: of 5 samples in 3 processes rank 0 has 0 and 3, rank 1 has 1 and 4, rank 2 has 2 alone: 2, 2, 1.
-    """
-    return None if count is None else (count - rank + processes - 1) // processes
+    def __init__(self, config: LifelongConfig, task: Task) -> None:
+        self._kind, self._balance, self._scope = config.output, config.balance, config.scope
+        self._vectors, self._mask = task.vectors, task.mask
+        counts = np.bincount(np.searchsorted(task.fact_ids, task.pair_fact), minlength=len(task.fact_ids))
+        each = torch.from_numpy(len(np.unique(task.pair_item)) / (len(task.fact_ids) * counts.clip(min=1)))
+        self._weight_of_fact = each.to(self._vectors)
+
+    def __call__(self, model: nn.Module, batch: Any) -> Tensor:
+        inputs, relevance = batch if isinstance(batch, tuple | list) else (batch, None)
+        if self._scope == "local":
+            rows = local_outputs(model, inputs)
+        else:
+            rows = model(inputs)
+            if self._kind == "logits":
+                rows = slot_scores(rows, self._vectors, self._mask, "cosine")
+            elif self._kind == "present":
+                assert relevance is not None
+                present = ((relevance @ self._mask) > 0).to(rows)
+                rows = (rows.view(len(rows), 3, -1) * present.unsqueeze(-1)).flatten(1)
+        if self._balance == "facts":
+            assert relevance is not None
+            # a picture counts as much as its facts are rare, and 1 on average over the pictures
+            rows = rows * (relevance @ self._weight_of_fact).sqrt().unsqueeze(1)
+        return rows

@@ -9,5 +9,5 @@ class ZeroShot(Strategy):
     """No step is taken: what the encoders know already, and what every method that learns has to beat."""
 
     name = "zero-shot"
-    learns = False
+    closed_form = True
     first_task_is_plain = False

@@ -26,10 +26,15 @@ def euclidean_loss(F: Tensor, L: Tensor, mask: Tensor, relevance: Tensor) -> Ten
 
     Example: F = L = one fact's vectors gives 0; F = 0 with one fact of order 2 gives (1 + 1) / 2 = 1.
     """
+    return _squared_distance(F, L, mask, relevance).sum() / (2 * len(F))
+
+
+def _squared_distance(F: Tensor, L: Tensor, mask: Tensor, relevance: Tensor) -> Tensor:
+    """Return sum_k m_ik ||F_k(x_i) - T_ik||^2, (B,)."""
     count = relevance @ mask
     target = torch.einsum("bm,mkd->bkd", relevance, L * mask.unsqueeze(-1)) / count.clamp_min(1).unsqueeze(-1)
     squared = (F - target).square().sum(-1)
-    return (squared * (count > 0)).sum() / (2 * len(F))
+    return (squared * (count > 0)).sum(1)
 
 
 def contrastive_loss(F: Tensor, L: Tensor, mask: Tensor, relevance: Tensor, *, temperature: float = 0.1) -> Tensor:
@@ -63,6 +68,18 @@ def ranking_loss(
         pairs = (margin + scores.unsqueeze(1) - scores.unsqueeze(2)).clamp_min(0)  # (B, right, wrong)
         violation = (pairs * wrong.unsqueeze(1)).sum(2) / wrong.sum(1, keepdim=True).clamp_min(1)
     return (violation * relevance).sum() / relevance.sum()
+
+
+def log_likelihood(config: LossConfig, F: Tensor, L: Tensor, mask: Tensor, relevance: Tensor) -> Tensor:
+    """Return log p(facts of picture i | x_i) up to a constant, (B,): what EWC's Fisher is taken of.
+
+    `euclidean`: a Gaussian of variance 1 around F, -1/2 sum_k m_ik ||F_k(x_i) - T_ik||^2. The others: a softmax over
+    the task's facts at the loss's temperature, the mean of log p over the right ones.
+    """
+    if config.name == "euclidean":
+        return -0.5 * _squared_distance(F, L, mask, relevance)
+    logits = slot_scores(F.flatten(1), L, mask, "cosine") / config.temperature
+    return (logits.log_softmax(1) * relevance).sum(1) / relevance.sum(1)
 
 
 def make_loss(config: LossConfig) -> Loss:

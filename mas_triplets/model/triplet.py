@@ -50,8 +50,7 @@ class TripletModel(nn.Module):
             if self.encoder.branches == 1
             else nn.ModuleList(_trunk(features, config) for _ in range(self.encoder.branches))
         )
-        width = (features, *config.hidden)[-1]
-        self.heads = nn.ModuleDict({slot: nn.Linear(width, language.dim) for slot in SLOTS})
+        self.heads = nn.ModuleDict({slot: nn.Linear(self.head_width, language.dim) for slot in SLOTS})
         with torch.no_grad():
             for head in self.heads.values():
                 for parameter in head.parameters():
@@ -61,6 +60,11 @@ class TripletModel(nn.Module):
     def dim(self) -> int:
         """Numbers a slot, D."""
         return self.language.dim
+
+    @property
+    def head_width(self) -> int:
+        """Numbers that each head takes, H."""
+        return (self.encoder.features, *self.config.hidden)[-1]
 
     @property
     def takes_features(self) -> bool:
@@ -78,22 +82,29 @@ class TripletModel(nn.Module):
         Args:
             inputs: pictures (N, H, W, 3), uint8, or what the encoder's frozen part gave for them, (N, *kept_shape).
         """
-        features = self.encoder.learnt_part(inputs if inputs.is_floating_point() else self.encoder.frozen_part(inputs))
-        given = features
-        if self.standardises:
-            features = (features - self.feature_mean) / self.feature_std
-        if isinstance(self.trunk, nn.ModuleList):
-            hidden = [trunk(features[:, branch]) for branch, trunk in enumerate(self.trunk)]
-            slots = [head(hidden[BRANCH[slot]]) for slot, head in self.heads.items()]
-        else:
-            together = self.trunk(features)
-            slots = [head(together) for head in self.heads.values()]
+        given = self.features(inputs)
+        hidden = self.hidden(given)
+        slots = [head(hidden[BRANCH[slot]]) for slot, head in self.heads.items()]
         if self.config.residual:
             slots = [
                 change + (given if given.ndim == 2 else given[:, BRANCH[slot]])
                 for slot, change in zip(self.heads, slots, strict=True)
             ]
         return torch.cat(slots, dim=1).float()
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """Return what the encoder gives for what `forward` takes, (N, features) or (N, branches, features)."""
+        return self.encoder.learnt_part(inputs if inputs.is_floating_point() else self.encoder.frozen_part(inputs))
+
+    def hidden(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the heads take, (N, width) for each branch; the same tensor twice where there is one trunk."""
+        if self.standardises:
+            features = (features - self.feature_mean) / self.feature_std
+        if isinstance(self.trunk, nn.ModuleList):
+            first, second = (trunk(features[:, branch]) for branch, trunk in enumerate(self.trunk))
+            return first, second
+        together = self.trunk(features)
+        return together, together
 
     def standardise_features(self, features: Tensor) -> None:
         """Set the mean and deviation of features (N, features) that inputs are standardised with, in every branch."""

@@ -11,17 +11,11 @@ from typing import Any
 
 from mas_triplets.config import RunConfig, flat_values
 from mas_triplets.errors import UserError
-from mas_triplets.lifelong import STRATEGIES
+from mas_triplets.lifelong import first_task_is_plain
 from mas_triplets.model.tensors import read_tensors
 from mas_triplets.training.log import RunLog
 from mas_triplets.training.run_folder import FINGERPRINTS, RunFolder
 from mas_triplets.training.state import TrainingState
-
-
-def learns_first_task_plainly(config: RunConfig) -> bool:
-    """Return whether the run of `config` learns its first task just as finetune does."""
-    name = config.lifelong.strategy
-    return name in STRATEGIES and STRATEGIES[name].first_task_is_plain
 
 
 def check_shares_first_task(config: RunConfig, record: dict[str, Any], source: RunFolder) -> None:
@@ -37,7 +31,7 @@ def check_shares_first_task(config: RunConfig, record: dict[str, Any], source: R
             finished its first task.
     """
     for one in (config, source.config):
-        if not learns_first_task_plainly(one):
+        if not first_task_is_plain(one.lifelong):
             raise UserError(f"'{one.lifelong.strategy}' does not learn its first task as finetune does: train it alone")
     mine, theirs = (flat_values(node) for node in (config, source.config))
     differ = [key for key in mine if mine[key] != theirs[key] and not key.startswith(("lifelong.", "evaluation."))]

@@ -16,14 +16,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mas_triplets.config import RunConfig
+from mas_triplets.config import RunConfig, TrainConfig
 from mas_triplets.data.prepared import IntArray
 from mas_triplets.errors import UserError
+from mas_triplets.lifelong import Strategy
 from mas_triplets.model.augment import augmented
 from mas_triplets.model.inputs import ItemInputs
 from mas_triplets.model.losses import Loss
 from mas_triplets.training.optimiser import Optimiser, learning_rate
 from mas_triplets.training.processes import Processes
+from mas_triplets.training.rehearsal import rows_of
 from mas_triplets.training.stages import StageData
 from mas_triplets.training.state import LEARNING, TrainingState, epoch_seed
 
@@ -35,12 +37,30 @@ _CHECKED_EVERY = 10
 
 @dataclass(frozen=True)
 class Learner:
-    """What learning a stage needs besides its data and where it stands."""
+    """What learning a stage needs besides its data and where it stands.
+
+    Attributes:
+        config: of the run.
+        loss: of a batch.
+        inputs: of all items.
+        processes: those that train together.
+        vectors: (F, 3, D) language embeddings of all facts of the data set.
+        mask: (F, 3) their masks.
+        planned: steps of the whole run.
+    """
 
     config: RunConfig
     loss: Loss
     inputs: ItemInputs
     processes: Processes
+    vectors: Tensor
+    mask: Tensor
+    planned: int
+
+
+def planned_steps(data: StageData, stage: int, strategy: Strategy, config: TrainConfig) -> int:
+    """Return how many steps the optimiser takes in a stage (from 1)."""
+    return config.epochs * data.steps_per_epoch(config) if strategy.takes_steps(stage) else 0
 
 
 class StageFit:
@@ -57,7 +77,9 @@ class StageFit:
         self.config, self.processes = learner.config.train, learner.processes
         self.device = learner.processes.device
         self.per_epoch = data.steps_per_epoch(self.config)
-        self.total = self.config.epochs * self.per_epoch if state.strategy.learns else 0
+        self.total = planned_steps(data, state.stage, state.strategy, self.config)
+        self._rows = rows_of(data, state.strategy.rehearsed(), learner.vectors, learner.mask)
+        self._told = learner.config.lifelong.boundaries == "tasks"
         self._optimiser = Optimiser(state.model, self.config)
         if state.optimiser:
             self._optimiser.load_state_tensors(state.optimiser)
@@ -85,28 +107,38 @@ class StageFit:
                     state.loss_sum, state.loss_count = 0.0, 0
                 else:
                     self._restore_random()
-                order = self._arranged(np.random.default_rng(number).permutation(len(self.data.items)))
-                batches = [order[start : start + size] for start in range(0, len(order), size)][done:]
+                generator = np.random.default_rng(number)
+                order = self._arranged(generator.permutation(len(self.data.items)))
+                batches = [order[start : start + size] for start in range(0, len(order), size)]
+                batches = [self._with_stored(rows, generator) for rows in batches][done:]
                 for rows, (positions, batch) in zip(batches, self._shares(batches), strict=True):
-                    rate = learning_rate(state.step, self.total, self.config)
+                    rate = self._rate()
                     self._step(rows, self.processes.share(rows)[positions], batch, rate)
                     state.step += 1
                     state.steps += 1
                     yield rate
                 self.check()
-        state.optimiser, state.random = {}, {}
+        # without boundaries the optimiser must not begin anew with a task
+        state.optimiser = {} if self._told else self._optimiser.state_tensors()
+        state.random = {}
         state.model.eval()
+
+    def _rate(self) -> float:
+        """Return the learning rate of the next step: it falls over the task, or over the run if no task is known."""
+        if self._told:
+            return learning_rate(self.state.step, self.total, self.config)
+        return learning_rate(self.state.steps, self.learner.planned, self.config)
 
     def _step(self, rows: IntArray, mine: IntArray, batch: Tensor, rate: float) -> None:
         """Take one step.
 
         Args:
-            rows: (B,) the rows of `data.items` in the batch.
+            rows: (B,) the rows in the batch: see `Rows`.
             mine: (b,) those of them that this process embeds.
             batch: their inputs.
             rate: the learning rate.
         """
-        state, processes, data = self.state, self.processes, self.data
+        state, processes, table = self.state, self.processes, self._rows
         if not batch.is_floating_point():
             batch = augmented(batch, self.config.augmentation)
         idle = len(mine) == 0
@@ -125,17 +157,29 @@ class StageFit:
             return
         order = np.argsort(_place_in(rows, present))  # as in one process
         together = together[torch.from_numpy(order).to(self.device)] if processes.count > 1 else together
-        relevance = torch.from_numpy(data.labels.rows(present[order])).to(data.vectors)
-        value = self.learner.loss(together.view(len(present), 3, state.model.dim), data.vectors, data.mask, relevance)
+        value = self._loss(together, table.relevance(present[order]))
+        total = value * processes.count + unused
+        new = torch.from_numpy(mine < table.own).to(self.device)
+        inputs = batch[: len(mine)][new]
+        extra = state.strategy.extra_loss(state.model, inputs, embedding[new])
+        if extra is not None:
+            total = total + extra * (processes.count / max(1, int((present < table.own).sum())))
         self._optimiser.zero_grad()
         # the gradients are averaged over processes, and each has that of its own share only: what is wanted is the sum
-        (value * processes.count + unused).backward()
+        total.backward()
         state.strategy.after_backward(state.model)
         rates = self._optimiser.step(rate)
-        state.strategy.after_step(state.model, rates)
+        state.strategy.after_step(state.model, rates, inputs)
         self._waiting.append((value.detach(), len(present)))
         if len(self._waiting) >= self._checked_every:
             self.check()
+
+    def _loss(self, embedding: Tensor, relevance: Tensor) -> Tensor:
+        vectors, mask = self._rows.vectors, self._rows.mask
+        if not self._told:  # which facts a task has is not known: those at hand
+            held = relevance.any(0)
+            vectors, mask, relevance = vectors[held], mask[held], relevance[:, held]
+        return self.learner.loss(embedding.view(len(embedding), 3, -1), vectors, mask, relevance)
 
     def check(self) -> None:
         """Look at the losses since the last look.
@@ -181,7 +225,14 @@ class StageFit:
         """Yield this process's inputs of each batch."""
         shares = [self.processes.share(rows) for rows in batches]
         together = np.concatenate(shares) if shares else np.empty(0, dtype=np.int64)
-        return self.learner.inputs.batches(self.data.items[together], [len(share) for share in shares])
+        return self.learner.inputs.batches(self._rows.items[together], [len(share) for share in shares])
+
+    def _with_stored(self, rows: IntArray, generator: np.random.Generator) -> IntArray:
+        """Return the rows of a batch with those of stored pairs that go with them."""
+        if len(self._rows.items) == self._rows.own:
+            return rows
+        share = self.learner.config.lifelong.memory.share
+        return np.concatenate([rows, self._rows.drawn(max(1, round(share * len(rows))), generator)])
 
     def _restore_random(self) -> None:
         random, rank = self.state.random, self.processes.rank

@@ -18,6 +18,7 @@ from mas_triplets.errors import Stopped, UserError
 from mas_triplets.files import remove_unfinished, write_json, write_text
 from mas_triplets.lifelong import make_strategy
 from mas_triplets.lifelong.strategy import Strategy
+from mas_triplets.lifelong.zero_shot import ZeroShot
 from mas_triplets.model.inputs import ItemInputs, item_inputs
 from mas_triplets.model.language import LanguageTable
 from mas_triplets.model.losses import make_loss
@@ -27,7 +28,7 @@ from mas_triplets.progress import SILENT, Silent
 from mas_triplets.threads import limited_threads
 from mas_triplets.training.checkpoints import Checkpoints
 from mas_triplets.training.first_task import check_shares_first_task, take_first_task
-from mas_triplets.training.fit import Learner
+from mas_triplets.training.fit import Learner, planned_steps
 from mas_triplets.training.interruption import Interruption
 from mas_triplets.training.log import RunLog
 from mas_triplets.training.processes import Processes
@@ -69,7 +70,7 @@ def train(
     """
     out = Path(out)
     strategy, loss = make_strategy(config.lifelong), make_loss(config.loss)
-    if not strategy.learns and not config.model.residual:
+    if isinstance(strategy, ZeroShot) and not config.model.residual:
         raise UserError(
             f"'{strategy.name}' judges the model as it is before it has learnt anything, which means something only "
             "where pictures and words share a space: set model.residual=true, with both encoders of one checkpoint"
@@ -100,18 +101,18 @@ def train(
             check_shares_first_task(config, record, first_task)
         with processes.main_first():
             run = _open_run(out, config, record, model, resume, write=processes.main)
-        facts = stages_of(split, strategy)
+        facts = stages_of(split, config.lifelong.strategy)
         data = [stage_data(config, items, np.array(of_stage), dataset, model) for of_stage in facts]
         if run.record["state"] == "finished" and run.stages >= len(data):
             return run
         state = TrainingState(model, strategy)
-        strategy.rank, strategy.processes = processes.rank, processes.count
-        if processes.count > 1:
-            strategy.combine = processes.sum
+        strategy.join(processes.rank, processes.count, processes.sum if processes.count > 1 else None, config.seed)
         checkpoints = Checkpoints(out / "checkpoint")
         _load(state, checkpoints, run, processes, progress)
         _say_beforehand(config, language, model, strategy, progress)
-        learner = Learner(config, loss, inputs, processes)
+        vectors, mask = (table.to(processes.device) for table in language.embed(dataset.facts))
+        planned = sum(planned_steps(part, stage, strategy, config.train) for stage, part in enumerate(data, 1))
+        learner = Learner(config, loss, inputs, processes, vectors, mask, planned)
         last = len(data) if until is None else min(until, len(data))
         with RunLog(out, state.log_bytes, state.steps, write=processes.main) as log:
             session = Session(run, state, data[:last], learner, log, checkpoints, interruption, progress)
@@ -196,7 +197,7 @@ def _say_beforehand(
         progress.note(note)
     learnt = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     held = strategy.memory_bytes(model)
-    keeps = f"; {strategy.name} keeps importance and anchor of them, {held / 2**20:,.1f} MiB" if held else ""
+    keeps = f"; {config.lifelong.strategy} keeps {held / 2**20:,.1f} MiB besides" if held else ""
     progress.note(f"{learnt:,} parameters are learnt{keeps}")
 
 

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mas_triplets.errors import Stopped, UserError
-from mas_triplets.model.inputs import BATCH
+from mas_triplets.lifelong import Task
 from mas_triplets.progress import Silent
 from mas_triplets.training.checkpoints import Checkpoints
-from mas_triplets.training.fit import Learner, StageFit
+from mas_triplets.training.fit import Learner, StageFit, planned_steps
 from mas_triplets.training.interruption import Interruption
 from mas_triplets.training.log import RunLog
 from mas_triplets.training.run_folder import RunFolder
-from mas_triplets.training.stages import StageData
+from mas_triplets.training.stages import StageData, task_of
 from mas_triplets.training.state import DONE, LEARNING, LEARNT, TrainingState
 
 _LIVELY = 0.5  # seconds between two looks at the loss for the progress line
@@ -55,7 +55,7 @@ class Session:
             Stopped: the run was asked to stop; a checkpoint is written.
         """
         state, train = self.state, self.learner.config.train
-        plan = [train.epochs * part.steps_per_epoch(train) if state.strategy.learns else 0 for part in self.data]
+        plan = [planned_steps(part, stage, state.strategy, train) for stage, part in enumerate(self.data, 1)]
         begun = state.stage if state.phase == DONE else state.stage - 1
         left = sum(plan[begun:]) - (0 if state.phase == DONE else state.step)
         work = self._stages(left)
@@ -71,6 +71,8 @@ class Session:
                 state.stage, state.phase, state.step, state.first_loss = state.stage + 1, LEARNING, 0, None
             data = self.data[state.stage - 1]
             if state.phase == LEARNING:
+                if state.step == 0:
+                    state.strategy.before_task(state.model, self._task(data))
                 for _ in self._fit(data, left):
                     left -= 1
                     yield
@@ -80,17 +82,19 @@ class Session:
 
     def finish_stage(self, data: StageData) -> None:
         """Measure what the method needs of a stage whose steps are taken, and write the stage."""
-        state, processes, inputs = self.state, self.learner.processes, self.learner.inputs
-        share = processes.share(data.items)
-        what = f"measuring importance for task {state.stage}"
-        batches = -(-len(share) // BATCH)
-        about = state.strategy.after_task(state.model, lambda: self.progress.track(inputs.inputs(share), what, batches))
+        state, processes = self.state, self.learner.processes
+        state.strategy.after_last_step(state.model)
+        about = state.strategy.after_task(state.model, self._task(data))
         self.report_unreadable()
         state.phase = DONE
         if processes.main:
             self.run.write_stage(state.stage, state.model, state.strategy.importance(), about)
         self.save()
         processes.wait()
+
+    def _task(self, data: StageData) -> Task:
+        learner = self.learner
+        return task_of(data, self.state.stage, learner.config.loss, learner.inputs, learner.processes, self.progress)
 
     def save(self) -> None:
         """Write a checkpoint."""
