@@ -186,6 +186,9 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE...", help="Change keys.")] = None,
     resume: Annotated[str, typer.Option(help="auto: go on from the last checkpoint; never: start anew.")] = "auto",
+    tasks: Annotated[
+        int | None, typer.Option(help="Learn the first so many tasks; the same command goes on later.", min=1)
+    ] = None,
     as_json: _Json = False,
 ) -> None:
     """Learn the tasks of a split one after another, and evaluate every stage."""
@@ -194,6 +197,10 @@ def train(
     from mas_triplets.config import load_config
 
     configuration = load_config(config, settings or ())
+    from mas_triplets.lifelong import merges_tasks
+
+    if tasks is not None and merges_tasks(configuration.lifelong.strategy):
+        raise UserError(f"'{configuration.lifelong.strategy}' learns all tasks at once: leave --tasks out")
     from mas_triplets.evaluation.report import write_report
     from mas_triplets.evaluation.run import evaluate as evaluate_run
     from mas_triplets.progress import Progress
@@ -201,14 +208,62 @@ def train(
     from mas_triplets.training.run import train as train_run
 
     with Progress() as progress:
-        run = train_run(configuration, out, resume="never" if resume == "never" else "auto", progress=progress)
+        run = train_run(
+            configuration, out, resume="never" if resume == "never" else "auto", until=tasks, progress=progress
+        )
         if not is_main_process():
             return
         results = evaluate_run(run, progress=progress)
         report = write_report(run)
     _print_results(results, as_json)
-    if not as_json:
-        print(f"Report: {report}. Next: mas-triplets index {out} --out {out}-index")
+    if as_json:
+        return
+    if run.record["state"] != "finished":
+        print(f"{run.stages} of {len(run.record['tasks'])} tasks are learnt: without --tasks the same command goes on.")
+    print(f"Report: {report}. Next: mas-triplets index {out} --out {out}-index")
+
+
+@app.command()
+def adapt(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run of MAS at the end of a task.")],
+    images: Annotated[
+        Path, typer.Argument(metavar="IMAGES", help="A folder of unlabelled pictures, or a prepared data set.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the adapted copy of the run.")],
+    mode: Annotated[str, typer.Option(help="replace the importance, add to it, or average with it.")] = "replace",
+    weight: Annotated[
+        float | None, typer.Option(help="Of what is measured; for add 1 and for average 0.5 if none.")
+    ] = None,
+    facts: Annotated[
+        list[str] | None,
+        typer.Option("--fact", metavar="FACT", help='Of a data set, only pictures of facts such as "<*, ride, *>".'),
+    ] = None,
+    part: Annotated[str | None, typer.Option(help="Of a data set: train, val, test or all; train if none.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many pictures, evenly spaced.", min=1)] = None,
+    as_json: _Json = False,
+) -> None:
+    """Measure importance anew on pictures of your own use, for the next tasks to preserve what matters there."""
+    from mas_triplets.console import print_json, print_table
+    from mas_triplets.facts import Fact
+    from mas_triplets.progress import Progress
+    from mas_triplets.training.adapt import adapt as adapt_run
+    from mas_triplets.training.run_folder import RunFolder
+    from mas_triplets.training.unlabelled import unlabelled
+
+    source, queries = RunFolder(run), [Fact.parse(fact) for fact in facts or ()]
+    with Progress() as progress:
+        pictures = unlabelled(images, source.config.data.region, part=part, facts=queries, limit=limit)
+        made = adapt_run(source, pictures, out, mode=mode, weight=weight, progress=progress)
+    about, tasks = made.record["adapted"][-1], len(made.record["tasks"])
+    if as_json:
+        print_json(about)
+        return
+    rows = [{"what": name.replace("_", " "), "value": str(value)} for name, value in about.items() if value]
+    print_table(f"{out}: {run} with importance measured anew", rows)
+    if made.stages < tasks:
+        print(f"Next: mas-triplets train {out / 'config.yaml'} --out {out}  (learns task {made.stages + 1} with it)")
+    else:
+        print(f"All {tasks} tasks are learnt, so no task follows that would use it: adapt after `train --tasks N`.")
 
 
 @app.command()
@@ -246,19 +301,80 @@ def _print_results(results: dict[str, Any], as_json: bool) -> None:
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs on the same data, split and part.")],
-    out: Annotated[Path, typer.Option(help="The page to write.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs on the same data and part.")],
+    out: Annotated[Path, typer.Option(help="The page to write; tables as CSV, Markdown and LaTeX are put beside it.")],
+    examples: Annotated[
+        bool, typer.Option(help="Ask models again what the first task's facts find, before and after.")
+    ] = True,
     as_json: _Json = False,
 ) -> None:
-    """Compare runs in one table and one page."""
+    """Compare runs in one page and in tables: methods over seeds and orders, paired tests, drawings."""
     from mas_triplets.console import print_json, print_table
     from mas_triplets.evaluation.compare import compare as compare_runs
+    from mas_triplets.progress import Progress
 
-    found = compare_runs(runs, out)
+    with Progress() as progress:
+        found = compare_runs(runs, out, retrievals=examples, progress=progress)
     if as_json:
         print_json(found)
-    else:
-        print_table(f"comparison, written to {out}", found["rows"])
+        return
+    shown = ("method", "runs", "average", "average_sd", "all", "all_sd", "forgetting", "recovered")
+    print_table(f"comparison, written to {out}", [{name: row[name] for name in shown} for row in found["methods"]])
+    print(f"Tables: {', '.join(found['files'])}")
+
+
+@app.command(cls=_Settings)
+def sweep(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML configuration, such as those in configs/.")],
+    methods: Annotated[
+        list[str],
+        typer.Option(metavar="M,M,...", help="Such as mas,mas+lwf,joint or shuffled=mas:lifelong.control=shuffled."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the sweep; started again, it goes on with what is there.")],
+    orders: Annotated[int, typer.Option(help="Orders of tasks, each with a seed of its own.")] = 5,
+    choose_orders: Annotated[
+        int | None, typer.Option(help="Choose settings on the first so many orders; on all if none.")
+    ] = None,
+    grids: Annotated[
+        list[str] | None,
+        typer.Option("--set-grid", metavar="KEY=V,V,...", help="Values to choose from, in place of a method's own."),
+    ] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE...", help="Change keys.")] = None,
+    budget: Annotated[int, typer.Option(help="Settings that each method tries at most; all try equally many.")] = 6,
+    vary: Annotated[
+        str | None,
+        typer.Option(help="split: each order is a new split; order: the same tasks in another order; by the split."),
+    ] = None,
+    processes: Annotated[int | None, typer.Option(help="Runs side by side; one a processor if none.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """Choose each method's settings on val, then judge all methods on test over several orders of tasks."""
+    if vary not in (None, "split", "order"):
+        raise unknown("value of --vary", vary, ("split", "order"))
+    from mas_triplets.config import load_config
+    from mas_triplets.console import print_json, print_table
+    from mas_triplets.progress import Progress
+    from mas_triplets.sweep import make_plan, parse_grids
+    from mas_triplets.sweep import sweep as carry_out
+    from mas_triplets.sweep.summary import choice_table, final_table
+
+    plan = make_plan(
+        load_config(config, settings or ()),
+        methods,
+        orders=orders,
+        choose_orders=choose_orders,
+        grids=parse_grids(grids or ()),
+        budget=budget,
+        vary="split" if vary == "split" else "order" if vary == "order" else None,
+    )
+    with Progress() as progress:
+        found = carry_out(plan, out, processes=processes, progress=progress)
+    if as_json:
+        print_json(found)
+        return
+    print_table("chosen on val", choice_table(found["choices"]))
+    print_table("test, mean ± standard deviation over orders", final_table(found["final"]))
+    print(f"Report: {out / 'report.html'}. All numbers: {out / 'sweep.json'}")
 
 
 @app.command()

@@ -60,7 +60,7 @@ def make_run(
     dataset = cast(PreparedDataset, SimpleNamespace(name="hand-made", fingerprint=data, facts=facts))
     keys = [(d, g, p) for d in DIRECTIONS for g in GALLERIES for p in POLICIES]
     untrained: list[float | None] = [0.0, 0.0, 0.125, *([0.0] * len(R))]
-    scores: Scores = {0: {key: _scores(key, untrained[: len(R)], 0.0) for key in keys if key[2] != "kept"}}
+    scores: Scores = {0: {key: _scores(key, untrained[: len(R)], 0.0) for key in keys if key[2] == "reembedded"}}
     for stage, row in enumerate(rows, 1):
         seen = len(R) if strategy == "joint" else stage
         so_far = row[:seen] + [None] * (len(R) - seen)
@@ -73,7 +73,9 @@ def make_run(
 
 def _scores(key: tuple[str, str, str], row: list[float | None], shift: float) -> StageScores:
     direction, gallery, policy = key
-    factor = {"standard": 1.0, "generalized": 0.5}[gallery] * {"reembedded": 1.0, "kept": 0.25}[policy]
+    factor = {"standard": 1.0, "generalized": 0.5}[gallery] * {"reembedded": 1.0, "kept": 0.25, "kept_random": 0.125}[
+        policy
+    ]
     names = list(DIRECTIONS[direction])
     values = {name: [None if v is None else v * factor / (1 + place) for v in row] for place, name in enumerate(names)}
     found: dict[str, float | None] = {name: factor / (2 + place) + shift for place, name in enumerate(names)}

@@ -15,10 +15,12 @@ from PIL import Image
 
 from mas_triplets.errors import UserError
 from mas_triplets.evaluation.compare import COLUMNS, compare
-from mas_triplets.evaluation.comparison.figures import what_is_left
+from mas_triplets.evaluation.comparison.entries import read_entries
+from mas_triplets.evaluation.comparison.figures import task_curve, what_is_left
+from mas_triplets.evaluation.comparison.methods import methods_of
 from mas_triplets.evaluation.comparison.page import settings_section
-from mas_triplets.evaluation.comparison.runs import methods_of, read_entries
-from mas_triplets.evaluation.comparison.table import main_section
+from mas_triplets.evaluation.comparison.shown import shown_table
+from mas_triplets.evaluation.comparison.tables import method_table, run_table
 from mas_triplets.evaluation.report import Example
 from mas_triplets.evaluation.sections.examples import example_section
 from mas_triplets.training.run_folder import RunFolder
@@ -42,8 +44,7 @@ def by_name(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 def test_numbers_worked_by_hand(tmp_path: Path) -> None:
     found = compare(four(tmp_path), None)
     assert [row["name"] for row in found["rows"]] == ["finetune-0", "mas-0", "l2-0", "joint-0"]
-    assert found["seeds"] == []
-    assert found["report"] is None
+    assert (found["report"], found["files"]) == (None, [])
     rows = by_name(found["rows"])
     assert rows["mas-0"] == {
         "name": "mas-0",
@@ -56,6 +57,10 @@ def test_numbers_worked_by_hand(tmp_path: Path) -> None:
         "backward_transfer": -0.25,
         "recovered": 0.5,  # (0.625 - 0.5) / (0.75 - 0.5)
         "intransigence": 0.0,  # mean(0.75 - 0.75, 0.75 - 0.75)
+        "recovered_all": None,  # `all` is the same in every run: there is nothing to recover
+        "plasticity": 0.75,
+        "T1": 0.5,
+        "T2": 0.75,
     }
     assert rows["l2-0"]["recovered"] == 0.0
     assert rows["l2-0"]["intransigence"] == 0.125  # mean(0, 0.75 - 0.5)
@@ -76,6 +81,8 @@ def test_page_shows_them_and_marks_the_best_without_joint(tmp_path: Path) -> Non
     assert cells(page, "finetune-0lower bound", "finetune")[0][2:4] == ["–", "0"]
     assert cells(page, "joint-0upper bound", "joint")[0][4:] == ["0.750", "0.250", "–", "–", "1.000", "–"]
     main = page[page.index('id="table"') : page.index('id="plots"')]
+    methods = page[page.index('id="methods"') : page.index('id="tests"')]
+    assert cells(methods, "mas 1")[0] == ["mas 1", "1", "0.500", "0.750", "0.625", "0.250", "0.250", "0.500", "–"]
     marked = {
         re.sub(r"<[^>]*>", "", row.split("</th>")[0]): re.findall(r'class="best">([^<]*)', row)
         for row in re.findall(r"<tr><th scope=\"row\">(.*?)</tr>", main)
@@ -86,7 +93,7 @@ def test_page_shows_them_and_marks_the_best_without_joint(tmp_path: Path) -> Non
         "l2-0": ["0.250", "-0.250"],
         "joint-0upper bound": [],
     }
-    assert page.count("<svg ") == 5 + 2 * 4
+    assert page.count("<svg ") == 5 + 1 + 2 * 4  # at a glance, the first task after each task, matrices
     assert 'id="examples"' not in page
     assert "Nothing but strategy, strength and seed" in page
 
@@ -101,7 +108,7 @@ def test_references_are_of_the_same_seed(tmp_path: Path) -> None:
     assert rows["mas-1"]["intransigence"] == 0.25  # mean(1 - 0.75, 1 - 0.75)
     without = compare([other], None)["rows"]
     assert (without[0]["recovered"], without[0]["intransigence"]) == (None, None)
-    assert cells(main_section(without, []), "mas-1", "mas")[0][-2:] == ["–", "–"]
+    assert cells(shown_table(run_table(without)), "mas-1", "mas")[0][-2:] == ["–", "–"]
 
 
 def test_of_several_references_the_most_alike_is_taken(tmp_path: Path) -> None:
@@ -113,10 +120,17 @@ def test_of_several_references_the_most_alike_is_taken(tmp_path: Path) -> None:
     rows = by_name(found["rows"])
     assert rows["mas-0"]["recovered"] == 0.5
     assert rows["mas-wide"]["recovered"] == 0.25  # (0.625 - 0.5) / (1 - 0.5)
-    assert found["seeds"] == []  # the two mas differ in their model: two methods, not two seeds
+    assert {row["runs"] for row in found["methods"]} == {1}  # the two mas differ in their model: two methods
     entries = read_entries([runs[1], method])
     assert [method.label for method in methods_of(entries)] == ["mas 1, hidden [256]", "mas 1, hidden [512]"]
     assert cells(settings_section(entries), "model.hidden") == [["model.hidden", "[256]", "[512]"]]
+
+
+def test_recovered_of_all_facts(tmp_path: Path) -> None:
+    shifts = {"finetune": 0.0, "mas": 0.125, "joint": 0.5}  # all-facts mAP 0.25, 0.375, 0.75
+    runs = [make_run(tmp_path / name, MAS, strategy=name, shift=shift) for name, shift in shifts.items()]
+    rows = by_name(compare(runs, None)["rows"])
+    assert [rows[name]["recovered_all"] for name in shifts] == [0.0, 0.25, 1.0]
 
 
 def test_seeds_are_joined(tmp_path: Path) -> None:
@@ -124,7 +138,7 @@ def test_seeds_are_joined(tmp_path: Path) -> None:
     runs.append(make_run(tmp_path / "mas-2", [[0.75, 0.0], [0.75, 0.875]], seed=2))  # average 0.8125
     runs.append(make_run(tmp_path / "strong", MAS, seed=2, settings=("lifelong.strength=4",)))
     found = compare(runs, None)
-    rows = {row["method"]: row for row in found["seeds"]}
+    rows = {row["method"]: row for row in found["methods"]}
     assert {label: row["runs"] for label, row in rows.items()} == {
         "finetune": 2, "mas 1": 3, "l2 1": 2, "mas 4": 1, "joint": 2,
     }  # fmt: skip
@@ -134,9 +148,10 @@ def test_seeds_are_joined(tmp_path: Path) -> None:
     assert rows["mas 1"]["average_sd"] == pytest.approx(spread)
     assert rows["mas 1"]["recovered"] is None  # seed 2 has no references: no mean over some of the seeds
     assert rows["mas 4"]["average_sd"] is None
-    page = main_section(found["rows"], found["seeds"])
-    assert cells(page, "mas 1")[0][:3] == ["mas 1", "3", f"0.688 ± {spread:.3f}"]
-    assert cells(page, "mas 4")[0][:3] == ["mas 4", "1", "0.625"]
+    page = shown_table(method_table(found["methods"], 2, 1))
+    of_tasks = ["0.583 ± 0.144", "0.792 ± 0.072"]  # 0.5, 0.5, 0.75 and 0.75, 0.75, 0.875
+    assert cells(page, "mas 1")[0][:5] == ["mas 1", "3", *of_tasks, f"0.688 ± {spread:.3f}"]
+    assert cells(page, "mas 4")[0][:5] == ["mas 4", "1", "0.500", "0.750", "0.625"]
 
 
 def test_one_task_and_rows_with_gaps(tmp_path: Path) -> None:
@@ -161,6 +176,7 @@ def test_same_bytes_examples_and_text_escaped(tmp_path: Path) -> None:
     assert page == (tmp_path / "two.html").read_text()
     assert not re.search(r"<(b|i|u|em|tt)>", page)
     assert cells(page, "&lt;i&gt;z", "mas")
+    assert (tmp_path / "one.md").read_text() == (tmp_path / "two.md").read_text()
     assert page.index("Definitions</h2>") < page.index(str(example_section([example])))
     assert 'href="#examples"' in page
     assert_self_contained(page)
@@ -172,6 +188,15 @@ def test_what_is_left_of_each_task_is_a_mean_over_runs(tmp_path: Path) -> None:
     mas, joint = (what_is_left(method) for method in methods_of(read_entries(runs)))
     assert (mas.label, list(mas.last), list(mas.learnt)) == ("mas 1", [0.625, None], [0.875, None])
     assert (joint.label, list(joint.last), list(joint.learnt)) == ("joint", [0.75, 0.75], [None, None])
+
+
+def test_the_curve_of_a_task_begins_when_it_is_learnt(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / str(seed), R, seed=seed) for seed, R in enumerate((MAS, FINETUNE))]
+    (mas,) = methods_of(read_entries(runs))
+    first, second = task_curve(mas, 0), task_curve(mas, 1)
+    assert (list(first.values), list(second.values)) == ([0.75, 0.375], [None, 0.75])
+    assert first.spread is not None
+    assert first.spread[1] == pytest.approx(0.125 * math.sqrt(2))
 
 
 def test_names_that_are_alike_get_their_folder(tmp_path: Path) -> None:
@@ -206,6 +231,8 @@ def test_other_errors_are_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         compare([run, tmp_path / "." / "mas"], tmp_path / "report.html")
     with pytest.raises(UserError, match="is a folder"):
         compare([run], tmp_path)
+    with pytest.raises(UserError, match=r"is the name of a table: give that of the page, such as .*report\.html"):
+        compare([run], tmp_path / "report.csv")
     (run.path / "results.json").unlink()
     with pytest.raises(UserError, match=r"not evaluated yet: run `mas-triplets evaluate .*mas`"):
         compare([run], tmp_path / "report.html")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import average_precision_score
-from small_run import small_run
+from small_run import FACTS, small_run
 
 from mas_triplets.data.items import items_of
 from mas_triplets.data.pixels import cached_pixels
@@ -116,6 +117,65 @@ def test_kept_vectors_are_those_of_the_model_that_first_saw_the_picture(
     assert own["kept"]["map"]["R"][1][0] == own["kept"]["map"]["R"][0][0]  # old vectors do not move
 
 
+def test_randomly_kept_vectors_are_of_a_stage_drawn_for_each_picture(run: RunFolder, results: dict[str, Any]) -> None:
+    plain = Plain(run)
+    images, facts = plain.of_tasks([0, 1])
+    second = np.random.default_rng((run.config.seed, 2)).random(len(plain.labels)) < 1 / 2
+    assert len({bool(second[image]) for image in images}) == 2
+    kept = {image: plain.embedding[2 if second[image] else 1][image] for image in images}
+    scores = [[plain.score_of(kept[image], fact) for image in images] for fact in facts]
+    right = [[bool(plain.labels[image, fact]) for image in images] for fact in facts]
+    for gallery in GALLERIES:
+        matrix = results["matrices"]["fact_to_image"][gallery]["kept_random"]["map"]
+        if gallery == "generalized":
+            assert matrix["all"] == pytest.approx(mean_ap(scores, right), abs=1e-6)
+        fresh = results["matrices"]["fact_to_image"][gallery]["reembedded"]["map"]
+        assert matrix["R"][0][0] == fresh["R"][0][0]  # after the first task there is one version only
+        assert matrix["R"][0][1] is None
+
+
+def test_drift_equals_a_plain_loop(run: RunFolder, results: dict[str, Any]) -> None:
+    plain = Plain(run)
+    first, _ = plain.of_tasks([0])
+    found = results["drift"]
+    for task in (0, 1):
+        images, _ = plain.of_tasks([task])
+        moved = []
+        for image in images:
+            kept, present = plain.embedding[1 if image in first else 2][image], plain.embedding[2][image]
+            moved.append(1 - float(torch.cosine_similarity(kept, present, dim=1).mean()))
+        assert found["matrix"][1][task] == pytest.approx(np.mean(moved), abs=1e-6)
+    assert found["matrix"][0] == [0.0, None]
+    assert found["average"] == found["matrix"][1][0] > 0
+    assert found["definition"] == definition("drift")
+
+
+def test_tasks_not_learnt_yet_are_measured_in_their_own_gallery_alone(results: dict[str, Any]) -> None:
+    for direction, names in DIRECTIONS.items():
+        for name in names:
+            own = results["matrices"][direction]["standard"]["reembedded"][name]
+            assert all(value is not None for row in own["R"] for value in row)
+            assert own["forward_transfer"] == pytest.approx(own["R"][0][1] - own["untrained"][1])
+            for gallery, policy in (("generalized", "reembedded"), ("standard", "kept"), ("standard", "kept_random")):
+                entry = results["matrices"][direction][gallery][policy][name]
+                assert entry["R"][0][1] is entry["untrained"] is entry["forward_transfer"] is None
+
+
+def test_generalised_numbers_are_the_plain_ones_where_every_label_is_there(results: dict[str, Any]) -> None:
+    plain, generalised = (results["matrices"][key] for key in ("image_to_fact", "image_to_fact_generalised"))
+    for gallery in GALLERIES:
+        for policy in POLICIES:
+            for name, entry in plain[gallery][policy].items():
+                assert generalised[gallery][policy][f"generalised_{name}"]["R"] == entry["R"]
+
+
+def test_evaluating_again_gives_the_same_bytes(run: RunFolder, results: dict[str, Any]) -> None:
+    files = [run.path / "results.json", *(run.task_folder(stage) / "metrics.json" for stage in (0, 1, 2))]
+    before = [path.read_bytes() for path in files]
+    evaluate(RunFolder(run.path))
+    assert [path.read_bytes() for path in files] == before
+
+
 def test_image_to_fact_equals_a_plain_loop(run: RunFolder, results: dict[str, Any]) -> None:
     plain = Plain(run)
     for gallery, tasks in (("standard", [0]), ("generalized", [0, 1])):
@@ -153,6 +213,29 @@ def test_the_summary_numbers_are_those_of_the_matrix(results: dict[str, Any]) ->
     assert results["forgetting"] == pytest.approx(R[0][0] - R[1][0])
     assert matrix["backward_transfer"] == pytest.approx(R[1][0] - R[0][0])
     assert matrix["forward_transfer"] == pytest.approx(R[0][1] - b[1])
+
+
+def test_a_run_that_learns_all_at_once_has_the_last_rows_alone(tmp_path: Path) -> None:
+    results = evaluate(small_run(tmp_path, lifelong__strategy="joint"))
+    assert results["drift"]["matrix"] == [[None, None], [0.0, 0.0]]
+    assert results["by_seen"]["seen"]["facts"] == len(FACTS)
+    generalized = results["matrices"]["fact_to_image"]["generalized"]
+    for policy in ("kept", "kept_random"):
+        assert generalized[policy]["map"]["R"] == generalized["reembedded"]["map"]["R"]  # there is one version only
+
+
+def test_a_run_that_is_not_finished_counts_what_is_learnt(tmp_path: Path) -> None:
+    run = small_run(tmp_path, lifelong__strategy="finetune")
+    shutil.rmtree(run.task_folder(2))
+    results = evaluate(run)
+    assert results["drift"]["matrix"] == [[0.0, None], [None, None]]
+    assert results["drift"]["average"] is None
+    assert results["all"] is None
+    first = run.split(run.dataset()).tasks[0].fact_ids
+    assert results["by_seen"]["seen"]["facts"] == len(first)
+    counted = results["by_training_count"]
+    assert sum(counted[third]["facts"] for third in ("head", "mid", "tail")) == len(first)
+    assert sum(results["by_order"][order]["facts"] for order in ("1", "2", "3")) == len(first)
 
 
 def test_another_part_is_told_and_not_written(run: RunFolder, results: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, label_ranking_average_precision_score, top_k_accuracy_score
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -154,6 +154,20 @@ def test_equals_scikit_learn_where_there_are_no_ties(count_up_to: int, monkeypat
     np.testing.assert_allclose(rank_metrics(scores, relevant)["ap"].numpy(), expected, rtol=0, atol=1e-12)
 
 
+def test_equals_scikit_learn_from_an_image_to_its_facts() -> None:
+    generator = torch.Generator().manual_seed(4)
+    scores = torch.stack([torch.randperm(30, generator=generator) for _ in range(60)]).double()
+    several = torch.rand(60, 30, generator=generator) < 0.2
+    several[:, 0] = True
+    expected = label_ranking_average_precision_score(several.numpy(), scores.numpy())
+    assert mean_over_queries(rank_metrics(scores, several)["ap"])[0] == pytest.approx(expected, abs=1e-12)
+    right = torch.randint(30, (60,), generator=generator)
+    hits = rank_metrics(scores, torch.nn.functional.one_hot(right, 30).bool())
+    for k in (1, 5, 10):
+        expected = top_k_accuracy_score(right.numpy(), scores.numpy(), k=k, labels=np.arange(30))
+        assert mean_over_queries(hits[f"hit@{k}"])[0] == pytest.approx(expected, abs=1e-12)
+
+
 def exact_group(a: int, g: int, r: int, better: int, k: int) -> dict[str, Fraction]:
     """McSherry and Najork's sums for one tie group, in rationals; `better` relevant items are ahead of it."""
     rho = Fraction(r - 1, max(1, g - 1))
@@ -235,6 +249,22 @@ def test_only_the_order_of_scores_matters() -> None:
     plain = rank_metrics(scores, relevant)
     for other in (scores.double() ** 3 * 7 - 2, scores.exp(), scores.unique(return_inverse=True)[1].float()):
         assert same_bits(plain, rank_metrics(other, relevant))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_neither_order_of_the_gallery_nor_scale_of_scores_matters(data: st.DataObject) -> None:
+    items, queries = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 3))
+    cells = st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=items, max_size=items)
+    drawn = data.draw(st.lists(cells, min_size=queries, max_size=queries))
+    scores = torch.tensor([[float(score) for score, _ in line] for line in drawn])
+    relevant = torch.tensor([[right for _, right in line] for line in drawn])
+    plain = rank_metrics(scores, relevant)
+    order = torch.tensor(data.draw(st.permutations(range(items))))
+    assert same_bits(plain, rank_metrics(scores[:, order], relevant[:, order]))
+    steps = data.draw(st.lists(st.integers(1, 1000), min_size=7, max_size=7))
+    rising = torch.tensor(steps).cumsum(0).double()  # any strictly rising function of the seven levels
+    assert same_bits(plain, rank_metrics(rising[scores.long() + 3], relevant))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from hand_made_runs import R3, Matrix, add_importance, add_log, make_run
 from page_checks import assert_self_contained, cells
@@ -30,6 +31,7 @@ from mas_triplets.evaluation.sections.training import read_log
 from mas_triplets.files import read_json, write_json, write_text
 from mas_triplets.training.run_folder import RunFolder
 
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (120, 700, 3), dtype=np.uint8))
 EXAMPLE = Example("title", Image.effect_noise((40, 30), 60), "caption")
 
 
@@ -64,11 +66,11 @@ def test_numbers_are_those_of_results(written: Written) -> None:
     assert cells(page, "mrr", "standard", "kept")[0][3] == "0.036"  # 0.58333 / 4, the fourth metric: / 4
     results = read_json(run.path / "results.json", "results")
     shown = len(re.findall(r"<tr><th scope=\"row\"><a [^>]*>[^<]*</a></th><td>(?:standard|generalized)", page))
-    assert shown == sum(len(m) for g in results["matrices"].values() for p in g.values() for m in p.values()) == 36
+    assert shown == sum(len(m) for g in results["matrices"].values() for p in g.values() for m in p.values()) == 78
     assert cells(page, "2", "animals") == [["2", "animals", "0.500", "0.750", "0.750"]]
     assert cells(page, "3", "0.25", "0.5") == []
     assert cells(page, "3", "0.250", "0.500", "1.000")
-    assert ["3", "0.125", "1", ""] in cells(page, "3", "0.125")  # order 3: one fact
+    assert ["3", "0.125", "0.125", "1", ""] in cells(page, "3", "0.125")  # order 3: one fact
     for measure in ("average", "forgetting", "backward-transfer", "forward-transfer", "map-100", "k-5"):
         assert f'id="def-{measure}"' in page
 
@@ -219,3 +221,31 @@ def test_examples_in_docstrings(module: ModuleType) -> None:
     result = doctest.testmod(module)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_a_picture_of_noise_alone() -> None:
+    shown = html.picture(NOISE, "<noise>")
+    assert shown.startswith('<img src="data:image/')
+    assert shown.endswith('width="700" height="120" alt="&lt;noise&gt;">')
+
+
+def test_what_only_some_results_tell(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", [[0.75, 0.0], [0.5, 0.75]])
+    assert not re.search('id="(roles|classes|drift)"', write_report(run).read_text())
+    path = run.path / "results.json"
+    numbers = {"average": 0.5, "all": None, "backward_transfer": -0.25, "forgetting": 0.125}
+    more = {
+        "swapped_roles": {"definition": "Roles.", "accuracy": 0.75, "pairs": 3, "images": 9},
+        "accuracy": {"definition": "A.", "within_task": {"definition": "W.", "per_image": numbers, "per_class": {}}},
+        "drift": {"definition": "Moved.", "matrix": [[0.0, None], [0.25, 0.0]], "average": 0.25},
+    }
+    write_json(path, {**read_json(path, "results"), **more})
+    page = write_report(run).read_text()
+    assert cells(page, "this run") == [["this run", "0.750", "3", "9"]]
+    assert cells(page, "within task", "per image") == [["within task", "per image", "0.500", "–", "-0.250", "0.125"]]
+    assert "Moved.</figcaption>" in page
+    assert_self_contained(page)
+    one = make_run(tmp_path / "one", [[0.5]])
+    path = one.path / "results.json"
+    write_json(path, {**read_json(path, "results"), "drift": {"definition": "Moved.", "matrix": [[0.0]]}})
+    assert 'id="drift"' not in write_report(one).read_text()

@@ -23,7 +23,7 @@ class Items:
     Attributes:
         image: (N,) picture number of each item.
         box: (N, 4) its box in pixels, NaN for the whole picture.
-        part: (N,) position in `PARTS`.
+        part: (N,) position in `PARTS`; -1 for those in no part.
         pair_item: (P,) item of each distinct (item, fact) pair, ascending.
         pair_fact: (P,) its fact_id.
     """
@@ -108,3 +108,10 @@ def items_of(dataset: PreparedDataset, region: Region) -> Items:
         box = np.where(found[:, 1:] < 0, np.nan, found[:, 1:]).astype(np.float32)
     pairs = np.unique(of_instance * len(dataset.facts) + dataset.instance_fact)
     return Items(image, box, dataset.image_part[image], *np.divmod(pairs, len(dataset.facts)))
+
+
+def unlabelled_items(pictures: int) -> Items:
+    """Return the items of so many pictures of which nothing is known: each whole, without labels, in no part."""
+    box = np.full((pictures, 4), np.nan, dtype=np.float32)
+    none = np.empty(0, dtype=np.int64)
+    return Items(np.arange(pictures), box, np.full(pictures, -1), none, none)

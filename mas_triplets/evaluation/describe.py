@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from mas_triplets.evaluation.protocol import DIRECTIONS, GALLERIES, POLICIES
+from mas_triplets.config import flat_values
 from mas_triplets.evaluation.stored_results import stored_results
+from mas_triplets.lifelong import tuned_keys
 from mas_triplets.training.run_folder import RunFolder
 
 Tables = dict[str, list[dict[str, Any]]]
@@ -30,13 +31,17 @@ def results_tables(results: dict[str, Any]) -> Tables:
         "all metrics": [
             {"metric": f"{direction.replace('_', ' ')} {metric}", "gallery": gallery, "policy": policy}
             | {measure: values[measure] for measure in _MEASURES}
-            for direction, names in DIRECTIONS.items()
-            for gallery in GALLERIES
-            for policy in POLICIES
-            for metric in names
-            for values in (results["matrices"][direction][gallery][policy][metric],)
+            for direction, galleries in results["matrices"].items()
+            for gallery, policies in galleries.items()
+            for policy, metrics in policies.items()
+            for metric, values in metrics.items()
         ],
     }
+
+
+def _tuned(run: RunFolder) -> list[str]:
+    values = flat_values(run.config)
+    return [f"{key.rpartition('.')[2]} {values[key]:g}" for key in tuned_keys(run.config.lifelong.strategy)]
 
 
 def describe_run(run: RunFolder) -> Tables:
@@ -50,7 +55,7 @@ def describe_run(run: RunFolder) -> Tables:
         f"run {run.path}": [
             {"what": "state", "value": record["state"]},
             {"what": "finished stages", "value": str(max(run.stages, 0))},
-            {"what": "strategy", "value": f"{run.config.lifelong.strategy}, strength {run.config.lifelong.strength:g}"},
+            {"what": "strategy", "value": ", ".join([run.config.lifelong.strategy, *_tuned(run)])},
             {"what": "data", "value": f"{record['data']} ({run.config.data.path}), split {run.config.data.split}"},
             {"what": "seed", "value": str(record["seed"])},
             *({"what": name, "value": found} for name, found in record["versions"].items()),

@@ -126,7 +126,7 @@ def picture(image: Image.Image, description: str) -> Html:
     image = image.convert("RGB")
     png, jpeg = io.BytesIO(), io.BytesIO()
     image.save(png, "PNG", optimize=True)
-    image.save(jpeg, "JPEG", quality=90, subsampling=0, optimize=True)
+    image.save(jpeg, "JPEG", quality=90, subsampling=0)  # optimize=True fails where a byte a pixel does not do: noise
     kind, data = min((("png", png.getvalue()), ("jpeg", jpeg.getvalue())), key=lambda pair: len(pair[1]))
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
     size = f'width="{image.width}" height="{image.height}"'
@@ -207,7 +207,10 @@ thead th,thead th:first-child{border-bottom:2px solid var(--ink);font-weight:650
 tbody tr+tr>*{border-top:1px solid var(--line)}
 tbody+tbody tr:first-child>*{border-top:1px solid var(--ink)}
 .n{text-align:right}
-.none{color:var(--soft)}
+.none,.spread{color:var(--soft)}
+.spread{font-size:.86em}
+.whole{white-space:nowrap}
+.caption{margin:.9rem 0 -.3rem;color:var(--soft);font-size:.92rem;line-height:1.4;max-width:46rem}
 .best{font-weight:760;text-decoration:underline;text-decoration-thickness:2px;text-underline-offset:.22em}
 .tag{display:inline-block;margin-left:.45rem;padding:0 .45rem;border:1px solid var(--soft);border-radius:1rem;
 color:var(--soft);font-size:.76rem;line-height:1.5;white-space:nowrap}

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mas_triplets.data.items import Items
+from mas_triplets.data.items import Labels
 from mas_triplets.data.prepared import IntArray
+from mas_triplets.evaluation.benchmark import Benchmark
 from mas_triplets.evaluation.ranking import mean_over_queries, rank_metrics
 from mas_triplets.model.triplet import slot_scores
 
@@ -21,10 +22,16 @@ GALLERIES = {
 POLICIES = {
     "reembedded": "every picture is embedded by the present model",
     "kept": "every picture keeps the vector of the model that had just learnt the first task it belongs to",
+    "kept_random": "control for `kept`: every picture keeps the vector of a model drawn evenly from those so far, so "
+    "that a vector's version tells nothing of its task",
 }
 FACT_TO_IMAGE = {"map": "ap", "map@100": "ap@100", "r@1": "hit@1", "r@5": "hit@5", "r@10": "hit@10"}
 IMAGE_TO_FACT = {"k@1": "hit@1", "k@5": "hit@5", "k@10": "hit@10", "mrr": "rr"}
-DIRECTIONS = {"fact_to_image": FACT_TO_IMAGE, "image_to_fact": IMAGE_TO_FACT}
+DIRECTIONS = {
+    "fact_to_image": FACT_TO_IMAGE,
+    "image_to_fact": IMAGE_TO_FACT,
+    "image_to_fact_generalised": {f"generalised_{name}": metric for name, metric in IMAGE_TO_FACT.items()},
+}
 """Direction -> name of the mean over queries -> name of the metric of one query."""
 
 _SCORES_BYTES = 128 << 20
@@ -34,64 +41,94 @@ PerQuery = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Benchmark:
-    """What is asked: the facts of each task and the pictures of one part that show them.
+class StageScores:
+    """The scores of one stage's model on every task, in one direction.
 
     Attributes:
-        items: all items of the data set.
-        parts: the part, or parts, whose pictures form the galleries.
-        tasks: the fact_ids of each task.
-        vectors: (F, 3, D) language embeddings of all facts of the data set.
-        mask: (F, 3) their masks.
-        score: `cosine` or `euclidean`.
+        by_task: metric -> one value a task, None where it is not defined.
+        all: metric -> mean over all queries of the tasks seen so far in one gallery; None for `standard`.
+        per_fact: fact_id -> average precision (fact_to_image), or mean over the pictures that show the fact of the
+            chance that a right one comes first (image_to_fact); facts without pictures are left out. Empty for
+            image_to_fact_generalised.
     """
 
-    items: Items
-    parts: tuple[str, ...]
-    tasks: tuple[IntArray, ...]
-    vectors: Tensor
-    mask: Tensor
-    score: str
-
-    def items_of_tasks(self, tasks: Sequence[int]) -> IntArray:
-        """The items, ascending, that show a fact of one of the tasks (numbers from 0)."""
-        facts = np.concatenate([self.tasks[task] for task in tasks])
-        return self.items.select(self.parts, facts)
+    by_task: dict[str, list[float | None]]
+    all: dict[str, float | None] | None
+    per_fact: Mapping[int, float]
 
 
-def rank(benchmark: Benchmark, embedding: Tensor, items: IntArray, facts: IntArray, direction: str) -> PerQuery:
-    """Return the metrics of every query: of each fact over the items, or of each item over the facts.
+@dataclass(frozen=True)
+class Ranked:
+    """What one gallery gave.
+
+    Attributes:
+        queries: direction -> metrics of every query: of each fact, or of each item.
+        per_fact: direction -> (m,) one value a fact: see `StageScores`.
+    """
+
+    queries: dict[str, PerQuery]
+    per_fact: dict[str, Tensor]
+
+
+def rank(benchmark: Benchmark, embedding: Tensor, items: IntArray, facts: IntArray) -> Ranked:
+    """Rank the items for each fact, and the facts for each item.
+
+    Scores of a gallery of moderate size are computed once for all directions, else in chunks for each.
 
     Args:
         benchmark: what is asked.
         embedding: (n, 3D) raw embeddings of `items`, in their order.
-        items: (n,) the gallery (the queries, for image_to_fact).
-        facts: (m,) fact_ids, the queries (the gallery, for image_to_fact).
-        direction: `fact_to_image` or `image_to_fact`.
+        items: (n,) items.
+        facts: (m,) fact_ids.
     """
-    labels = benchmark.items.labels(items, facts)
     vectors, mask = benchmark.vectors[torch.from_numpy(facts)], benchmark.mask[torch.from_numpy(facts)]
-    if direction == "image_to_fact":
-        rows = max(1, _SCORES_BYTES // (8 * len(facts)))
-        pieces = [
-            rank_metrics(
-                slot_scores(embedding[start : start + rows], vectors, mask, benchmark.score),
-                torch.from_numpy(labels.rows(np.arange(start, min(start + rows, len(items))))),
-                ap_cutoffs=(),
-            )
-            for start in range(0, len(items), rows)
-        ]
-    else:
-        relevant = torch.from_numpy(labels.dense())
-        rows = max(1, _SCORES_BYTES // (8 * len(items)))
-        pieces = [
-            rank_metrics(
-                slot_scores(embedding, vectors[start : start + rows], mask[start : start + rows], benchmark.score).T,
-                relevant[:, start : start + rows].T,
-            )
-            for start in range(0, len(facts), rows)
-        ]
+    whole: Tensor | None = None
+    if 8 * len(items) * len(facts) <= _SCORES_BYTES:
+        whole = slot_scores(embedding, vectors, mask, benchmark.score)
+
+    def scores(rows: slice, columns: slice) -> Tensor:
+        if whole is not None:
+            return whole[rows, columns]
+        return slot_scores(embedding[rows], vectors[columns], mask[columns], benchmark.score)
+
+    labels = benchmark.items.labels(items, facts)
+    sought = torch.from_numpy(labels.dense())
+    by_fact = [
+        rank_metrics(scores(slice(None), columns).T, sought[:, columns].T)
+        for columns in _chunks(len(facts), len(items))
+    ]
+    right = [labels]
+    if benchmark.generalised is not benchmark.items:
+        right.append(benchmark.generalised.labels(items, facts))
+    by_item: list[list[PerQuery]] = [[] for _ in right]
+    for rows in _chunks(len(items), len(facts)):
+        found = scores(rows, slice(None))
+        for pieces, shown in zip(by_item, right, strict=True):
+            relevant = torch.from_numpy(shown.rows(np.arange(rows.start, rows.stop)))
+            pieces.append(rank_metrics(found, relevant, ap_cutoffs=()))
+    image_to_fact, generalised = _joined(by_item[0]), _joined(by_item[-1])
+    fact_to_image = _joined(by_fact)
+    return Ranked(
+        dict(zip(DIRECTIONS, (fact_to_image, image_to_fact, generalised), strict=True)),
+        {"fact_to_image": fact_to_image["ap"], "image_to_fact": _mean_by_fact(labels, image_to_fact["hit@1"])},
+    )
+
+
+def _chunks(count: int, others: int) -> list[slice]:
+    step = max(1, _SCORES_BYTES // (8 * max(1, others)))
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+
+
+def _joined(pieces: Sequence[PerQuery]) -> PerQuery:
     return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def _mean_by_fact(labels: Labels, values: Tensor) -> Tensor:
+    """Return (m,) the mean of the items' values over the items that show each fact, NaN where none does."""
+    row = np.repeat(np.arange(len(values)), np.diff(labels.starts))
+    sums = np.bincount(labels.columns, weights=values.numpy()[row], minlength=labels.facts)
+    counts = np.bincount(labels.columns, minlength=labels.facts)
+    return torch.from_numpy(np.where(counts > 0, sums / np.maximum(counts, 1), np.nan))
 
 
 def means(per_query: PerQuery, direction: str, chosen: Tensor | None = None) -> dict[str, float | None]:
@@ -102,63 +139,60 @@ def means(per_query: PerQuery, direction: str, chosen: Tensor | None = None) -> 
     }
 
 
-@dataclass(frozen=True)
-class StageScores:
-    """The scores of one stage's model on every task.
-
-    Attributes:
-        by_task: metric -> one value a task, None where it is not defined.
-        all: metric -> mean over all queries of the tasks seen so far in one gallery; None for `standard`.
-        per_fact: fact_id -> average precision in the one gallery of all tasks seen so far; empty for `standard`.
-    """
-
-    by_task: dict[str, list[float | None]]
-    all: dict[str, float | None] | None
-    per_fact: Mapping[int, float]
-
-
 def standard_scores(
-    benchmark: Benchmark, embedding: Tensor, position: IntArray, tasks: Sequence[int], direction: str
-) -> StageScores:
-    """Score each of `tasks` within its own gallery; the other tasks get None.
+    benchmark: Benchmark, embedding: Tensor, position: IntArray, tasks: Sequence[int]
+) -> dict[str, StageScores]:
+    """Return the scores of each direction of each of `tasks` within its own gallery; the other tasks get None.
 
     Args:
         benchmark: what is asked.
         embedding: (n, 3D) raw embeddings.
         position: row of `embedding` for each item of the data set.
         tasks: numbers of the tasks, from 0.
-        direction: `fact_to_image` or `image_to_fact`.
     """
-    by_task: dict[str, list[float | None]] = {name: [None] * len(benchmark.tasks) for name in DIRECTIONS[direction]}
+    scores = {direction: StageScores(_no_values(benchmark, direction), None, {}) for direction in DIRECTIONS}
+    per_fact: dict[str, dict[int, float]] = {direction: {} for direction in DIRECTIONS}
     for task in tasks:
-        items = benchmark.items_of_tasks([task])
+        items, facts = benchmark.task_items[task], benchmark.tasks[task]
         if len(items):
-            found = rank(benchmark, embedding[position[items]], items, benchmark.tasks[task], direction)
-            for name, value in means(found, direction).items():
-                by_task[name][task] = value
-    return StageScores(by_task, None, {})
+            ranked = rank(benchmark, embedding[position[items]], items, facts)
+            for direction, found in ranked.queries.items():
+                for name, value in means(found, direction).items():
+                    scores[direction].by_task[name][task] = value
+                per_fact[direction] |= _by_fact(facts, ranked, direction)
+    return {direction: StageScores(s.by_task, None, per_fact[direction]) for direction, s in scores.items()}
 
 
 def generalized_scores(
-    benchmark: Benchmark, embedding: Tensor, position: IntArray, tasks: Sequence[int], direction: str
-) -> StageScores:
+    benchmark: Benchmark, embedding: Tensor, position: IntArray, tasks: Sequence[int]
+) -> dict[str, StageScores]:
     """Score the facts and pictures of `tasks`, those seen so far, in one gallery; then split them by task."""
-    by_task: dict[str, list[float | None]] = {name: [None] * len(benchmark.tasks) for name in DIRECTIONS[direction]}
-    facts = np.sort(np.concatenate([benchmark.tasks[task] for task in tasks]))
-    items = benchmark.items_of_tasks(tasks)
+    facts, items = benchmark.facts_of_tasks(tasks), benchmark.items_of_tasks(tasks)
     if not len(items):
-        return StageScores(by_task, dict.fromkeys(DIRECTIONS[direction]), {})
-    found = rank(benchmark, embedding[position[items]], items, facts, direction)
-    for task in tasks:
-        queries, own = (
-            (facts, benchmark.tasks[task])
-            if direction == "fact_to_image"
-            else (items, benchmark.items_of_tasks([task]))
-        )
-        for name, value in means(found, direction, torch.from_numpy(np.isin(queries, own))).items():
-            by_task[name][task] = value
-    per_fact = {}
-    if direction == "fact_to_image":
-        pairs = zip(facts.tolist(), found["ap"].tolist(), strict=True)
-        per_fact = {fact: value for fact, value in pairs if value == value}  # NaN: no picture shows it
-    return StageScores(by_task, means(found, direction), per_fact)
+        return {
+            direction: StageScores(_no_values(benchmark, direction), dict.fromkeys(names), {})
+            for direction, names in DIRECTIONS.items()
+        }
+    ranked = rank(benchmark, embedding[position[items]], items, facts)
+    scores = {}
+    for direction, found in ranked.queries.items():
+        by_task = _no_values(benchmark, direction)
+        for task in tasks:
+            of_facts = direction == "fact_to_image"
+            own = np.isin(facts, benchmark.tasks[task]) if of_facts else np.isin(items, benchmark.task_items[task])
+            for name, value in means(found, direction, torch.from_numpy(own)).items():
+                by_task[name][task] = value
+        scores[direction] = StageScores(by_task, means(found, direction), _by_fact(facts, ranked, direction))
+    return scores
+
+
+def _no_values(benchmark: Benchmark, direction: str) -> dict[str, list[float | None]]:
+    return {name: [None] * len(benchmark.tasks) for name in DIRECTIONS[direction]}
+
+
+def _by_fact(facts: IntArray, ranked: Ranked, direction: str) -> dict[int, float]:
+    values = ranked.per_fact.get(direction)
+    if values is None:
+        return {}
+    pairs = zip(facts.tolist(), values.tolist(), strict=True)
+    return {fact: value for fact, value in pairs if value == value}  # NaN: no picture shows it

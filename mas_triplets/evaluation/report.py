@@ -9,12 +9,14 @@ from mas_triplets.evaluation import html
 from mas_triplets.evaluation.html import element
 from mas_triplets.evaluation.sections.definitions import MEASURES, definition_list
 from mas_triplets.evaluation.sections.examples import Example, example_section
+from mas_triplets.evaluation.sections.further import accuracy_section, drift_section, roles_section
 from mas_triplets.evaluation.sections.importance import importance_section
 from mas_triplets.evaluation.sections.matrix import matrix_section
 from mas_triplets.evaluation.sections.measures import group_section, measure_section
 from mas_triplets.evaluation.sections.overview import about_run, headline, settings_section, unfinished
 from mas_triplets.evaluation.sections.training import training_section
-from mas_triplets.evaluation.stored_results import read_results, uses_strength
+from mas_triplets.evaluation.stored_results import read_results
+from mas_triplets.lifelong import uses_strength
 from mas_triplets.training.run_folder import RunFolder
 
 __all__ = ["Example", "read_results", "write_report"]
@@ -41,6 +43,9 @@ def write_report(run: RunFolder | str | Path, out: Path | None = None, examples:
         ("examples", "Example retrievals", example_section(examples)),
         ("measures", "All measures", measure_section(results)),
         ("groups", "By kind of fact", group_section(results)),
+        ("roles", "Swapped roles", roles_section(results)),
+        ("classes", "Accuracy of classes", accuracy_section(results)),
+        ("drift", "Drift of old vectors", drift_section(results)),
         ("importance", "Where importance sits", importance_section(run)),
         ("training", "Training", training_section(run)),
         ("settings", "Settings and versions", settings_section(run)),

@@ -92,7 +92,7 @@ def train_side_by_side(
     context = multiprocessing.get_context("spawn")  # a forked process would inherit locks of threads it does not have
     reports = context.Queue()
     with ExitStack() as stack:
-        stack.enter_context(_environment(_KEEPING))  # of the processes, which start as work is submitted
+        stack.enter_context(memory_kept())  # by the processes, which start as work is submitted
         pool = stack.enter_context(
             ProcessPoolExecutor(processes, mp_context=context, initializer=_start, initargs=(reports,))
         )
@@ -142,9 +142,9 @@ def train_side_by_side(
 
 
 @contextmanager
-def _environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """Add variables to the environment that processes started inside the `with` inherit; those that are set stay."""
-    added = {name: value for name, value in settings.items() if name not in os.environ}
+def memory_kept() -> Iterator[None]:
+    """Let processes that are started inside the `with` keep memory for the next step; what the user has set stays."""
+    added = {name: value for name, value in _KEEPING.items() if name not in os.environ}
     os.environ.update(added)
     try:
         yield

@@ -12,16 +12,17 @@ from mas_triplets.lifelong.strategy import Strategy
 from mas_triplets.lifelong.task import Task
 from mas_triplets.model.triplet import BRANCH, TripletModel
 
-_LEAST = 1e-8  # deviation, as a share of the usual one, of a feature that never changes
+_LEAST = 1e-6  # deviation, as a share of the feature's mean or of the usual one, of a feature that never changes
 
 
 class Analytic(Strategy):
     """W = (X'X + r I)^-1 X'Y for each slot, over all (picture, fact) pairs of all tasks seen.
 
     X are the pictures' features, what the heads take, with mean 0 and deviation 1 over the pairs seen; Y the language
-    embeddings of the slot. Only sums are kept: n, sum x, sum y, X'X, X'Y, in float64. They do not depend on the order
-    of the tasks, so learning task after task gives the weights of learning all at once: there is nothing to forget
-    (Zhuang et al., "ACIL: Analytic Class-Incremental Learning", NeurIPS 2022; "RanPAC", NeurIPS 2023).
+    embeddings of the slot, with `model.residual` less the features that the head's output is added to. Only sums are
+    kept: n, sum x, sum y, X'X, X'Y, in float64. They do not depend on the order of the tasks, so learning task after
+    task gives the weights of learning all at once: there is nothing to forget (Zhuang et al., "ACIL: Analytic
+    Class-Incremental Learning", NeurIPS 2022; "RanPAC", NeurIPS 2023).
 
     This is exact where the features stay what they are: a frozen encoder, with no trunk (`model.hidden: []`) or with a
     trunk as it was drawn, a fixed random expansion. Joined with a method that trains (`mas+analytic`), the sums of
@@ -29,7 +30,7 @@ class Analytic(Strategy):
     """
 
     name = "analytic"
-    tuned = {"lifelong.ridge": (0.01, 0.03, 0.1, 0.3, 1, 3)}  # noqa: RUF012
+    tuned = {"lifelong.ridge": (0.1, 0.3, 1, 3, 10, 30)}  # noqa: RUF012
     closed_form = True
     settles = True
     first_task_is_plain = False
@@ -78,12 +79,15 @@ class Analytic(Strategy):
         }
         with torch.no_grad():
             for inputs, relevance in task.labelled():
-                hidden = model.hidden(model.features(inputs))
+                given = model.features(inputs)
+                hidden = model.hidden(given)
                 for number, slot in enumerate(SLOTS):
                     x = hidden[BRANCH[slot]].double()
                     holds = (relevance * task.mask[:, number]).double()  # (n, M), the pairs that have this slot
                     y = holds @ task.vectors[:, number].double()
                     count = holds.sum(1, keepdim=True)
+                    if model.config.residual:  # the head gives what is to be added to the features
+                        y = y - count * (given if given.ndim == 2 else given[:, BRANCH[slot]]).double()
                     sums[f"{slot}/n"] += count.sum()
                     sums[f"{slot}/x"] += (count * x).sum(0)
                     sums[f"{slot}/y"] += y.sum(0)
@@ -118,7 +122,7 @@ def solution(sums: dict[str, Tensor], ridge: float) -> tuple[Tensor, Tensor]:
     spread = covariance.diagonal().clamp_min(0).sqrt()
     usual = spread.mean()
     # what never changed says nothing, and must not become a million when it does
-    scale = torch.where(spread > _LEAST * usual, 1 / spread, 0.0)
+    scale = torch.where(spread > _LEAST * torch.maximum(mean_x.abs(), usual), 1 / spread, 0.0)
     left = covariance * scale[:, None] * scale
     left.diagonal().add_(ridge)
     right = (sums["xy"] / n - torch.outer(mean_x, mean_y)) * scale[:, None]

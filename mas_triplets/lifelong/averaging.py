@@ -14,7 +14,8 @@ from mas_triplets.lifelong.task import Task
 class WeightAveraging(Strategy):
     """After task t the weights are (t - 1)/t theta_(t-1) + 1/t theta: the mean over tasks of what each was learnt to.
 
-    The next task begins at the mean. Nothing but the mean is kept. (Wortsman et al., "Model soups", ICML 2022;
+    The running statistics of BatchNorm are averaged with the weights. The next task begins at the mean, and nothing but
+    it is kept. (Wortsman et al., "Model soups", ICML 2022;
     Stojanovski et al., "Momentum-based Weight Interpolation of Strong Zero-Shot Models for Continual Learning", 2022.)
     """
 
@@ -28,16 +29,15 @@ class WeightAveraging(Strategy):
 
     def memory_bytes(self, model: nn.Module) -> int:
         """Return the size of the mean."""
-        return 4 * sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        return sum(value.numel() * value.element_size() for value in _averaged(model).values())
 
     def after_task(self, model: nn.Module, task: Task) -> dict[str, Any]:
         """Put the mean in the place of the weights."""
         with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if parameter.requires_grad:
-                    if task.number > 1:
-                        parameter.copy_(self._mean[name].lerp(parameter, 1 / task.number))
-                    self._mean[name] = parameter.detach().clone()
+            for name, value in _averaged(model).items():
+                if task.number > 1:
+                    value.copy_(self._mean[name].lerp(value, 1 / task.number))
+                self._mean[name] = value.detach().clone()
         return {}
 
     def state_tensors(self) -> dict[str, Tensor]:
@@ -47,3 +47,9 @@ class WeightAveraging(Strategy):
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Take back what `state_tensors` gave."""
         self._mean = dict(tensors)
+
+
+def _averaged(model: nn.Module) -> dict[str, Tensor]:
+    """Return what learning changes: parameters that are learnt, and running statistics."""
+    learnt = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return {**learnt, **{name: value for name, value in model.named_buffers() if value.is_floating_point()}}

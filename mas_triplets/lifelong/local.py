@@ -11,19 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-_ACTIVATIONS = (
-    nn.ReLU,
-    nn.ReLU6,
-    nn.LeakyReLU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Hardswish,
-    nn.Hardsigmoid,
-    nn.Sigmoid,
-    nn.Tanh,
-    nn.ELU,
-)
+_OF_ACTIVATIONS = ("torch.nn.modules.activation", "transformers.activations")
 
 
 def local_outputs(model: nn.Module, inputs: Tensor) -> Tensor:
@@ -38,7 +28,8 @@ def local_outputs(model: nn.Module, inputs: Tensor) -> Tensor:
         inputs: (N, ...) what it is fed.
     """
     found: list[Tensor] = []
-    handles = []
+    last: list[tuple[Tensor, int]] = []  # the last layer's own output, and its version; nothing once an activation came
+    handles: list[RemovableHandle] = []
 
     def cut(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
         del module
@@ -46,20 +37,31 @@ def local_outputs(model: nn.Module, inputs: Tensor) -> Tensor:
 
     def note(module: nn.Module, given: Any, result: Any) -> None:
         del module, given
+        last.clear()
         if isinstance(result, Tensor) and result.requires_grad:
-            found.append(result)
+            last.append((result, result._version))
+            found.append(result.clone())  # `out += identity` would bring in the layers before
 
-    def replace(module: nn.Module, given: tuple[Any, ...], result: Any) -> None:
+    def look(module: nn.Module, given: tuple[Any, ...]) -> None:
         del module
-        if found and given and given[0] is found[-1]:
-            found[-1] = result
+        if last and not (given and given[0] is last[0][0] and given[0]._version == last[0][1]):
+            last.clear()
+
+    def replace(module: nn.Module, given: Any, result: Any) -> None:
+        del module, given
+        if last:
+            found[-1] = result.clone()
+        last.clear()
 
     try:
         for module in model.modules():
-            if isinstance(module, _ACTIVATIONS):
-                handles.append(module.register_forward_hook(replace))
-            elif next(module.parameters(recurse=False), None) is not None and next(module.children(), None) is None:
+            parameters = next(module.parameters(recurse=False), None) is not None
+            if next(module.children(), None) is not None:
+                continue
+            if parameters:
                 handles += [module.register_forward_pre_hook(cut), module.register_forward_hook(note)]
+            elif type(module).__module__ in _OF_ACTIVATIONS:
+                handles += [module.register_forward_pre_hook(look), module.register_forward_hook(replace)]
         model(inputs)
     finally:
         for handle in handles:

@@ -53,7 +53,8 @@ class _Output:
         self._kind, self._balance, self._scope = config.output, config.balance, config.scope
         self._vectors, self._mask = task.vectors, task.mask
         counts = np.bincount(np.searchsorted(task.fact_ids, task.pair_fact), minlength=len(task.fact_ids))
-        each = torch.from_numpy(len(np.unique(task.pair_item)) / (len(task.fact_ids) * counts.clip(min=1)))
+        pictures, seen = len(np.unique(task.pair_item)), max(1, int((counts > 0).sum()))
+        each = torch.from_numpy(pictures / (seen * counts.clip(min=1)))
         self._weight_of_fact = each.to(self._vectors)
 
     def __call__(self, model: nn.Module, batch: Any) -> Tensor:

@@ -6,6 +6,7 @@ from mas_triplets.config import LifelongConfig
 from mas_triplets.errors import UserError, unknown
 from mas_triplets.lifelong.analytic import Analytic
 from mas_triplets.lifelong.averaging import WeightAveraging
+from mas_triplets.lifelong.class_means import ClassMeans
 from mas_triplets.lifelong.combined import Combined
 from mas_triplets.lifelong.ewc import ElasticWeightConsolidation
 from mas_triplets.lifelong.l2 import L2
@@ -32,11 +33,12 @@ _ALL: tuple[type[Strategy], ...] = (
     Replay,
     WeightAveraging,
     Analytic,
+    ClassMeans,
 )
 STRATEGIES: dict[str, type[Strategy]] = {kind.name: kind for kind in _ALL}
 """Methods by the name used in a configuration."""
 
-_ALONE = (Strategy, ZeroShot, Joint)
+_ALONE = (Strategy, ZeroShot, Joint, ClassMeans)
 
 
 def parts(name: str) -> tuple[type[Strategy], ...]:
@@ -57,6 +59,9 @@ def parts(name: str) -> tuple[type[Strategy], ...]:
     alone = [kind.name for kind in found if kind in _ALONE]
     if alone:
         raise UserError(f"lifelong.strategy '{name}': '{alone[0]}' cannot be joined with another method")
+    idle = [kind.name for kind in found if kind is not Frozen and not kind.closed_form]
+    if Frozen in found and idle:
+        raise UserError(f"lifelong.strategy '{name}': 'frozen' leaves '{idle[0]}' nothing to do after the first task")
     holding = [kind.name for kind in found if issubclass(kind, QuadraticStrategy)]
     if len(holding) > 1:
         raise UserError(
@@ -78,6 +83,12 @@ def make_strategy(config: LifelongConfig) -> Strategy:
         raise UserError(
             f"'{lost[0]}' must be told where a task ends, so it cannot learn with lifelong.boundaries=none: take "
             "online-mas, or set lifelong.boundaries=tasks"
+        )
+    settling = [kind.name for kind in kinds if kind.settles]
+    if config.boundaries == "none" and settling and len(kinds) > 1:
+        raise UserError(
+            f"'{settling[0]}' changes what the others train when a task ends, so '{config.strategy}' cannot learn with "
+            "lifelong.boundaries=none: take one of them, or set lifelong.boundaries=tasks"
         )
     made = [kind(config) for kind in kinds]
     return made[0] if len(made) == 1 else Combined(config, sorted(made, key=lambda one: not one.settles))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mas_triplets.config import LifelongConfig
+from mas_triplets.errors import UserError
 
 _NOISE = 1e-6  # of the mean importance: what single precision leaves of a gradient that is zero
 _QUANTILES = (0.1, 0.5, 0.9, 0.99)
@@ -22,11 +24,20 @@ def prepared(omega: Mapping[str, Tensor], config: LifelongConfig, seed: int) -> 
         omega: importance by parameter name, >= 0.
         config: `root`, `normalise` and `control`.
         seed: of the run; decides how a control shuffles.
+
+    Raises:
+        UserError: it is zero everywhere, or not finite.
     """
     # in one layout, that in which they are written to disk: sums must not depend on whether they were
     found = {name: value.contiguous() for name, value in omega.items()}
     if config.root:
         found = {name: value.sqrt() for name, value in found.items()}
+    mean = mean_over_all(found)
+    if not 0 < mean < math.inf:
+        raise UserError(
+            f"the mean importance measured after this task is {mean:g}, so it cannot tell what to hold: is anything "
+            "learnt at all (train.learning_rate_factors), and is the loss more than 0?"
+        )
     if config.normalise == "mean":
         found = divided_by_mean(found)
     elif config.normalise == "layer":

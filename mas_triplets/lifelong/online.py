@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from mas_triplets.config import LifelongConfig
+from mas_triplets.errors import UserError
 from mas_triplets.lifelong.importance import estimate_importance
+from mas_triplets.lifelong.local import local_outputs
 from mas_triplets.lifelong.omega import describe, prepared
 from mas_triplets.lifelong.penalty import QuadraticPenalty
 from mas_triplets.lifelong.quadratic import QuadraticStrategy
@@ -29,6 +31,10 @@ class OnlineMemoryAwareSynapses(QuadraticStrategy):
 
     def __init__(self, config: LifelongConfig) -> None:
         super().__init__(config)
+        if config.output != "embedding" or config.balance != "pictures":
+            raise UserError(
+                f"'{self.name}' uses no labels: leave lifelong.output=embedding and lifelong.balance=pictures"
+            )
         self._steps = 0
 
     def after_step(self, model: nn.Module, learning_rate: LearningRates, inputs: Tensor) -> None:
@@ -40,8 +46,16 @@ class OnlineMemoryAwareSynapses(QuadraticStrategy):
 
     def _update(self, model: nn.Module, inputs: Tensor) -> None:
         config, decay = self.config, self.config.decay
+        pictures = torch.tensor(len(inputs), device=inputs.device)
+        if not (pictures if self.combine is None else self.combine(pictures)):
+            return  # none of this batch's could be read
         measured = estimate_importance(
-            model, (inputs,) if len(inputs) else (), statistic=config.statistic, mode=config.mode, combine=self.combine
+            model,
+            (inputs,) if len(inputs) else (),
+            output=local_outputs if config.scope == "local" else None,
+            statistic=config.statistic,
+            mode=config.mode,
+            combine=self.combine,
         )
         measured = prepared(measured, config, self.seed)
         weights = {name: p.detach().clone() for name, p in model.named_parameters() if name in measured}

@@ -37,10 +37,9 @@ class Replay(Strategy):
     def after_task(self, model: nn.Module, task: Task) -> dict[str, Any]:
         """Let the task's pairs into the reservoir; return what it holds."""
         del model
-        first = next(iter(task.inputs()), None)
-        if first is None:
+        bytes_each = self._bytes_of_a_picture(task)
+        if not bytes_each:
             return {}
-        bytes_each = first[0].numel() * first.element_size()
         generator = np.random.default_rng((self.seed, task.number))
         item = np.concatenate([self._item, task.pair_item])
         fact = np.concatenate([self._fact, task.pair_fact])
@@ -49,6 +48,15 @@ class Replay(Strategy):
         self._item, self._fact, self._key = item[kept], fact[kept], key[kept]
         pictures = len(np.unique(self._item))
         return {"memory": {"pairs": len(kept), "pictures": pictures, "bytes": pictures * bytes_each}}
+
+    def _bytes_of_a_picture(self, task: Task) -> int:
+        """Return the bytes of what the model is fed for one picture; 0 if there is none in any process."""
+        first = next(iter(task.inputs()), None)
+        found = torch.tensor([0, 0] if first is None else [first[0].numel() * first.element_size(), 1])
+        if self.combine is not None:  # a process may have no picture of the task, but all must keep the same pairs
+            found = self.combine(found.to(task.vectors.device))
+        total, processes = (int(value) for value in found)
+        return total // max(1, processes)
 
     def _bounds(self, bytes_each: int) -> tuple[int | None, int | None]:
         """Return how many pairs in all, and how many of each fact; by bytes a pair counts as a picture of its own."""

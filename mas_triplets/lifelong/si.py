@@ -15,6 +15,7 @@ class SynapticIntelligence(QuadraticStrategy):
 
     omega_p sums -g_p dtheta_p over the steps of the task: g is the gradient of the loss without the penalty, dtheta all
     that the parameter moved from before the optimiser's step to after it, a proximal step included. xi is `damping`.
+    theta is that of the last step, also where another method (`averaging+si`) then changes it.
     """
 
     name = "si"
@@ -25,6 +26,7 @@ class SynapticIntelligence(QuadraticStrategy):
         self._path: dict[str, Tensor] = {}
         self._start: dict[str, Tensor] = {}
         self._before: dict[str, tuple[Tensor, Tensor]] = {}
+        self._end: dict[str, Tensor] = {}
 
     def memory_bytes(self, model: nn.Module) -> int:
         """Return the size of importance, anchor, path and start, and of gradients and weights of one step."""
@@ -53,13 +55,18 @@ class SynapticIntelligence(QuadraticStrategy):
             self._path[name].addcmul_(gradient, parameters[name].detach() - weight, value=-1)
         self._before = {}
 
+    def after_last_step(self, model: nn.Module) -> None:
+        """Take the proximal step that is owed, and note where the path ends."""
+        super().after_last_step(model)
+        self._end = {name: p.detach().clone() for name, p in model.named_parameters() if name in self._path}
+
     def measure(self, model: nn.Module, task: Task) -> dict[str, Tensor]:
         """Return the importance of the path that has ended."""
-        del task
-        parameters = dict(model.named_parameters())
+        del model, task
+        end, self._end = self._end, {}
         return {
-            name: path.clamp(min=0) / ((parameters[name].detach() - self._start[name]).square() + self.config.damping)
-            for name, path in self._path.items()
+            name: self._path[name].clamp(min=0) / ((last - self._start[name]).square() + self.config.damping)
+            for name, last in end.items()  # in the model's order, which what is read from disk is not in
         }
 
     def state_tensors(self) -> dict[str, Tensor]:

@@ -93,7 +93,10 @@ class Strategy:
         """
 
     def after_last_step(self, model: nn.Module) -> None:
-        """Called when the last step of a task is taken, before any method looks at what was learnt."""
+        """Called when the last step of a task is taken, before any method looks at what was learnt.
+
+        Where no task is known (`boundaries: none`), that is the last step of the run.
+        """
 
     def after_task(self, model: nn.Module, task: Task) -> dict[str, Any]:
         """Called when a task is learnt, with the model in eval mode; returns plain values worth logging."""
@@ -107,6 +110,10 @@ class Strategy:
 
     def importance(self) -> dict[str, Tensor]:
         """Return the accumulated importance by parameter name; empty for methods that have none."""
+        return {}
+
+    def fact_vectors(self) -> dict[str, Tensor]:
+        """Return vectors of facts that stand for their language embeddings; empty where those are used."""
         return {}
 
     def state_tensors(self) -> dict[str, Tensor]:
@@ -131,6 +138,7 @@ class Frozen(Strategy):
     """The first task is learnt and nothing after it: no forgetting, and no learning."""
 
     name = "frozen"
+    needs_boundaries = True
 
     def takes_steps(self, task: int) -> bool:
         """Return whether it is the first."""

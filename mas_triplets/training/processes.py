@@ -171,3 +171,10 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"train.device is '{name}', but PyTorch sees {torch.cuda.device_count()} GPUs: set cpu or auto")
     return device
+
+
+def device_here(wanted: str) -> str:
+    """Return a run's device where it is there, else `cpu`: what comes after training may be done without its GPU."""
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return "cpu"
+    return "cuda" if wanted == "auto" else wanted

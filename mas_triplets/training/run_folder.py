@@ -1,7 +1,8 @@
 """The run folder: what a training run writes, and how it is read again.
 
 config.yaml  run.json  log.jsonl  tensorboard/  language.json  language.safetensors
-tasks/00 (before any task), tasks/01, ...: model.safetensors  importance.safetensors  importance.json
+tasks/00 (before any task), tasks/01, ...: model.safetensors  importance.safetensors  importance.json  memory.json
+    fact_vectors.safetensors
 checkpoint/  results.json  report.html
 """
 
@@ -126,6 +127,11 @@ class RunFolder:
             )
         return model.to(device).eval()
 
+    def fact_vectors(self, stage: int) -> dict[str, Tensor]:
+        """Return what stands for the language embeddings of facts after `stage` stages; empty where those are used."""
+        path = self.task_folder(stage) / "fact_vectors.safetensors"
+        return read_tensors(path, "vectors of facts") if path.is_file() else {}
+
     def model_fingerprint(self, stage: int | None = None) -> str:
         """SHA-256 over the weights after `stage` stages (the last if None) and the language embeddings."""
         stage = self._checked(stage)
@@ -147,9 +153,21 @@ class RunFolder:
         return stage
 
     def write_stage(
-        self, stage: int, model: TripletModel, importance: dict[str, Tensor], about_importance: dict[str, Any]
+        self,
+        stage: int,
+        model: TripletModel,
+        importance: dict[str, Tensor],
+        about: dict[str, Any],
+        fact_vectors: dict[str, Tensor] | None = None,
     ) -> None:
         """Write the folder of a finished stage, whole or not at all.
+
+        Args:
+            stage: its number; 0 is the untrained model.
+            model: as the stage left it.
+            importance: as accumulated, by parameter name; empty for methods that have none.
+            about: what the method told of the stage.
+            fact_vectors: what stands for the language embeddings of facts, where those are not used.
 
         Raises:
             UserError: the disk is full, or cannot be written.
@@ -161,7 +179,11 @@ class RunFolder:
                 if importance:
                     held = {name: omega.contiguous() for name, omega in importance.items()}
                     save_file(held, scratch / "importance.safetensors")
-                    write_json(scratch / "importance.json", about_importance)
+                    write_json(scratch / "importance.json", about)
+                if "memory" in about:
+                    write_json(scratch / "memory.json", about["memory"])
+                if fact_vectors:
+                    save_file(fact_vectors, scratch / "fact_vectors.safetensors")
                 put_in_place(scratch, folder)
         except (OSError, SafetensorError) as error:
             raise UserError(

@@ -83,12 +83,15 @@ class Session:
     def finish_stage(self, data: StageData) -> None:
         """Measure what the method needs of a stage whose steps are taken, and write the stage."""
         state, processes = self.state, self.learner.processes
-        state.strategy.after_last_step(state.model)
+        state.model.eval()  # also where it goes on from a checkpoint
+        if self.learner.config.lifelong.boundaries == "tasks" or state.steps == self.learner.planned:
+            state.strategy.after_last_step(state.model)  # of the task, or of the whole stream
         about = state.strategy.after_task(state.model, self._task(data))
         self.report_unreadable()
         state.phase = DONE
         if processes.main:
-            self.run.write_stage(state.stage, state.model, state.strategy.importance(), about)
+            strategy = state.strategy
+            self.run.write_stage(state.stage, state.model, strategy.importance(), about, strategy.fact_vectors())
         self.save()
         processes.wait()
 

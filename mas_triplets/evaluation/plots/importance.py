@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mas_triplets.evaluation.averages import Matrix
 from mas_triplets.evaluation.html import Html
@@ -53,13 +54,28 @@ def importance_bars(layers: Sequence[LayerImportance], *, title: str) -> Html:
 
 def importance_by_task(names: Sequence[str], means: Matrix, *, title: str) -> Html:
     """Draw the mean importance of each tensor (rows) measured after each task (columns), darker = more important."""
-    count = len(means[0])
+    tasks = [str(number + 1) for number in range(len(means[0]))]
+    return importance_grid(names, means, tasks, title=title, unit="measured after task")
+
+
+def importance_grid(names: Sequence[str], means: Matrix, columns: Sequence[str], *, title: str, unit: str) -> Html:
+    """Draw the mean importance of each tensor (rows) in each of some columns, darker = more important.
+
+    Args:
+        names: of the tensors.
+        means: (names, columns) multiples of the mean over all parameters; None where there is none.
+        columns: what each column is told by.
+        title: above the drawing.
+        unit: what the columns are.
+    """
+    count = len(columns)
+    slanted = max(map(len, columns)) > 4
     known = [math.log10(value) for row in means for value in row if value]
     low, high = min(known, default=0.0), max(known, default=1.0)
     cell = (WIDTH - 190) / count
-    with drawing(WIDTH, 86 + 21 * len(names)) as (figure, finish):
+    with drawing(WIDTH, (186 if slanted else 86) + 21 * len(names)) as (figure, finish):
         axes = figure.add_subplot()
-        axes.set(xlim=(0, count), ylim=(len(names), 0), title=title, xlabel="measured after task")
+        axes.set(xlim=(0, count), ylim=(len(names), 0), title=title, xlabel=unit)
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
@@ -73,6 +89,7 @@ def importance_by_task(names: Sequence[str], means: Matrix, *, title: str) -> Ht
                 colour = readable_on((grey, grey, grey))
                 text = f"{value:.2g}" if cell > 22 else ""
                 axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=9, color=colour, in_layout=False)
-        axes.set_xticks([j + 0.5 for j in range(count)], [str(j + 1) for j in range(count)])
+        style: Any = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+        axes.set_xticks([j + 0.5 for j in range(count)], [shortened(column, 22) for column in columns], **style)
         axes.set_yticks([i + 0.5 for i in range(len(names))], [shortened(name, 30, keep="end") for name in names])
         return finish(f"{title}: times the mean over all parameters")

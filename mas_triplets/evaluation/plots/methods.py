@@ -12,6 +12,9 @@ from mas_triplets.evaluation.html import Html
 from mas_triplets.evaluation.plots.canvas import COLOURS, INK, LINE, SOFT, WIDTH, drawing, gaps, line_style
 from mas_triplets.evaluation.plots.labels import count_axis, end_labels, from_zero, shortened
 
+BANDS = 5
+"""Most lines of one drawing whose deviations are drawn: bands of more lie over one another."""
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -54,7 +57,7 @@ class Dots:
 
 
 def mean_curves(curves: Sequence[Curve], tasks: int, *, title: str, unit: str) -> Html:
-    """Draw one line a method: the mean over the tasks learnt so far, after each task, with its deviation."""
+    """Draw one line a method: a mean after each task, with its deviation if there are few enough to tell them apart."""
     steps = list(range(1, tasks + 1))
     with drawing(WIDTH, 340 + 9 * max(0, len(curves) - 10)) as (figure, finish):
         axes = figure.add_subplot()
@@ -71,7 +74,7 @@ def mean_curves(curves: Sequence[Curve], tasks: int, *, title: str, unit: str) -
             if curve.role == "finetune":
                 colour, marker, dash = SOFT, "x", (0, (2, 2))
             axes.plot(steps, gaps(curve.values), color=colour, marker=marker, linestyle=dash)
-            if curve.spread is not None:
+            if curve.spread is not None and len(curves) <= BANDS:
                 pairs = list(zip(gaps(curve.values), gaps(curve.spread), strict=True))
                 low, high = [value - spread for value, spread in pairs], [value + spread for value, spread in pairs]
                 axes.fill_between(steps, low, high, color=colour, alpha=0.14, linewidth=0)

@@ -9,8 +9,12 @@ from mas_triplets.evaluation import html
 from mas_triplets.evaluation.html import Content, Html, element
 from mas_triplets.evaluation.sections.definitions import MEASURES, metric_link
 
-DIRECTION_TITLES = {"fact_to_image": "From a fact to its pictures", "image_to_fact": "From a picture to its facts"}
-"""The headings of the two directions of retrieval."""
+DIRECTION_TITLES = {
+    "fact_to_image": "From a fact to its pictures",
+    "image_to_fact": "From a picture to its facts",
+    "image_to_fact_generalised": "From a picture to its facts, generalisations of them being right too",
+}
+"""The headings of the directions of retrieval."""
 
 
 def measure_section(results: Mapping[str, Any]) -> Html:

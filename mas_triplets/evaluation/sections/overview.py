@@ -9,7 +9,8 @@ from mas_triplets.config import flat_values
 from mas_triplets.evaluation import html
 from mas_triplets.evaluation.definitions import definition
 from mas_triplets.evaluation.html import Content, Html, element
-from mas_triplets.evaluation.stored_results import own_task_map, uses_strength
+from mas_triplets.evaluation.stored_results import own_task_map
+from mas_triplets.lifelong import uses_strength
 from mas_triplets.training.run_folder import RunFolder
 
 
