@@ -343,7 +343,9 @@ def sweep(
     budget: Annotated[int, typer.Option(help="Settings that each method tries at most; all try equally many.")] = 6,
     vary: Annotated[
         str | None,
-        typer.Option(help="split: each order is a new split; order: the same tasks in another order; by the split."),
+        typer.Option(
+            help="split: each order is a new split; order: the same tasks permuted; if none, split if random."
+        ),
     ] = None,
     processes: Annotated[int | None, typer.Option(help="Runs side by side; one a processor if none.")] = None,
     as_json: _Json = False,

@@ -21,7 +21,10 @@ from small_run import small_config, small_data
 import mas_triplets
 from mas_triplets.__main__ import main
 
-VERBS = ("demo", "prepare", "split", "describe", "train", "evaluate", "compare", "index", "query", "export")
+VERBS = (
+    *("demo", "prepare", "split", "describe", "train", "adapt", "evaluate", "sweep", "compare", "index", "query"),
+    "export",
+)
 ROOT = Path(__file__).parent.parent
 
 

@@ -41,7 +41,9 @@ WANTED = {
     "hico_det_convnext": ("hico-det", "convnext_tiny", "all", "shared"),
     "lll_sherlock_vgg16": ("lll", "vgg16", "last: 11", "two"),
     "objects_alexnet": ("image-folder", "alexnet", "all", "shared"),
+    "photos_adaptation": ("table", None, "none", "shared"),
     "photos_mas": ("table", None, "none", "shared"),
+    "scenes_adaptation": ("scenes", None, "all", "shared"),
     "scenes_mas": ("scenes", None, "all", "shared"),
     "vcoco_siglip": ("vcoco", "google/siglip-base-patch16-224", "none", "shared"),
     "vg150_dinov2": ("vg150", "facebook/dinov2-small", "lora: 8", "shared"),
@@ -49,7 +51,7 @@ WANTED = {
     "vrd_resnet50": ("vrd", "resnet50", "last: 3", "shared"),
 }
 """Source, network, what of it is learnt, branches: as the heads say."""
-BATCHES = {"scenes_mas": 16, "vcoco_siglip": 8, "hico_det_convnext": 8}
+BATCHES = {"scenes_adaptation": 16, "scenes_mas": 16, "vcoco_siglip": 8, "hico_det_convnext": 8}
 """Pictures a batch, where 4 would make more than a few steps a task."""
 SIZES = {"torchvision": 32, "efficientnet-lite0": 32}
 """Sides of pictures by encoder; those that are not here are small as they are."""

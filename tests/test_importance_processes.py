@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
+from toy_tasks import in_threads
 
 from mas_triplets.config import LifelongConfig
 from mas_triplets.errors import UserError
@@ -35,42 +35,6 @@ def assert_same(ours: Omega, expected: Omega) -> None:
     assert list(ours) == list(expected)
     for name, value in expected.items():
         assert (ours[name] - value).norm() < 1e-5 * value.norm(), name
-
-
-class Together:
-    """Sums over threads that stand for processes."""
-
-    def __init__(self, count: int) -> None:
-        self.gate = threading.Barrier(count, timeout=20)
-        self.parts: list[Tensor] = []
-
-    def combine(self, tensor: Tensor) -> Tensor:
-        self.parts.append(tensor)
-        self.gate.wait()
-        total = torch.stack(self.parts).sum(0)
-        if self.gate.wait() == 0:
-            self.parts = []
-        self.gate.wait()
-        return total
-
-
-def in_threads(count: int, action: Callable[[int, Callable[[Tensor], Tensor]], Any]) -> list[Any]:
-    """Return what the action gives, or the error it raises, for each rank."""
-    together = Together(count)
-    found: list[Any] = [None] * count
-
-    def run(rank: int) -> None:
-        try:
-            found[rank] = action(rank, together.combine)
-        except UserError as error:
-            found[rank] = error
-
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return found
 
 
 @pytest.mark.parametrize("mode", ["exact", "batched"])

@@ -1,4 +1,4 @@
-"""The penalty, how importance is accumulated, and the strategies that use them."""
+"""The penalty: its value, its gradient and its proximal step."""
 
 from __future__ import annotations
 
@@ -13,12 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from mas_triplets.config import LifelongConfig
-from mas_triplets.errors import UserError
-from mas_triplets.lifelong import STRATEGIES, QuadraticPenalty, Strategy, Task, make_strategy
-from mas_triplets.lifelong.omega import accumulate, describe, divided_by_mean
-from mas_triplets.lifelong.owed_rates import OwedRates
-from mas_triplets.lifelong.quadratic import QuadraticStrategy
+from mas_triplets.lifelong import QuadraticPenalty
 
 penalty_module: Any = importlib.import_module("mas_triplets.lifelong.penalty")
 
@@ -184,27 +179,6 @@ def test_parameters_that_were_replaced_are_found() -> None:
     assert torch.equal(old.grad, before)
 
 
-def test_memory_of_the_methods() -> None:
-    net = model()
-    net[2].requires_grad_(False)  # type: ignore[index]
-    names = [name for name in STRATEGIES if name != "analytic"]  # which needs a model with heads
-    kept = {name: make_strategy(LifelongConfig(strategy=name)).memory_bytes(net) for name in names}
-    both = 2 * 4 * 16  # importance and anchor
-    assert kept == {
-        **dict.fromkeys(("finetune", "zero-shot", "frozen", "joint", "replay"), 0),
-        **dict.fromkeys(("l2", "mas", "online-mas", "ewc"), both),
-        "si": 3 * both,
-        "lwf": 8 * 26,  # the whole model, in float64 here
-        "averaging": 4 * 16,
-    }
-    assert make_strategy(LifelongConfig(strategy="mas+lwf")).memory_bytes(net) == both + 8 * 26
-
-
-def test_zero_shot_learns_nothing() -> None:
-    assert [name for name, kind in STRATEGIES.items() if kind.closed_form] == ["zero-shot", "analytic"]
-    assert make_strategy(LifelongConfig(strategy="zero-shot")).after_task(model(), Task(1, lambda: [])) == {}
-
-
 def test_strength_zero_does_nothing_at_all() -> None:
     net = model()
     before = copy.deepcopy(net.state_dict())
@@ -225,116 +199,3 @@ def test_what_does_not_fit_is_a_bug() -> None:
         QuadraticPenalty(omega, omega, -1.0)
     with pytest.raises(ValueError, match="lacks"):
         QuadraticPenalty({"other": torch.ones(1)}, {"other": torch.ones(1)}, 1.0).value(nn.Linear(1, 1))
-
-
-def test_importance_over_tasks_by_hand() -> None:
-    before, new = {"a": torch.tensor([1.0, 4.0])}, {"a": torch.tensor([3.0, 2.0])}
-
-    def joined(rule: str, tasks: int = 1, decay: float = 0.75) -> list[float]:
-        config = LifelongConfig.model_validate({"accumulate": rule, "decay": decay})
-        found: list[float] = accumulate(before, new, config, tasks)["a"].tolist()
-        return found
-
-    assert joined("sum") == [4, 6]
-    assert joined("mean") == [2, 3]
-    assert joined("mean", tasks=3) == [1.5, 3.5]
-    assert joined("ema") == [1.5, 3.5]
-    assert joined("max") == [3, 4]
-    assert accumulate({}, new, LifelongConfig(), 0) == new
-
-
-def test_division_by_the_mean_over_all_parameters() -> None:
-    found = divided_by_mean({"a": torch.tensor([1.0, 3.0]), "b": torch.tensor([[2.0]])})
-    assert found["a"].tolist() == [0.5, 1.5]
-    assert found["b"].tolist() == [[1.0]]
-
-
-def test_description_by_hand() -> None:
-    found = describe(torch.arange(101.0))
-    assert found == pytest.approx({"mean": 50, "max": 100, "q0.1": 10, "q0.5": 50, "q0.9": 90, "q0.99": 99})
-
-
-@pytest.mark.parametrize("strategy", ["l2", "mas"])
-def test_the_state_of_a_strategy_survives(strategy: str) -> None:
-    config = LifelongConfig(strategy=strategy, strength=2.0)
-    net, x = model(), torch.randn(6, 3, dtype=torch.float64)
-    first = make_strategy(config)
-    for _ in range(2):
-        first.after_task(net, Task(1, lambda: [x]))
-    second = make_strategy(config)
-    second.load_state_tensors(first.state_tensors())
-    with torch.no_grad():
-        for p in net.parameters():
-            p.add_(0.1)
-    assert first.penalty(net) == second.penalty(net) > 0
-    first.after_task(net, Task(1, lambda: [x]))
-    second.after_task(net, Task(1, lambda: [x]))
-    assert all(torch.equal(omega, second.importance()[name]) for name, omega in first.importance().items())
-
-
-def test_l2_counts_tasks_and_mas_has_mean_one_each() -> None:
-    net, x = model(), torch.randn(6, 3, dtype=torch.float64)
-    for name in ("l2", "mas"):
-        strategy = make_strategy(LifelongConfig(strategy=name))
-        assert isinstance(strategy, QuadraticStrategy)
-        for tasks in (1, 2, 3):
-            strategy.after_task(net, Task(1, lambda: [x]))
-            values = torch.cat([omega.flatten() for omega in strategy.importance().values()])
-            assert values.mean().item() == pytest.approx(tasks)
-            assert (values.std().item() < 1e-12) == (name == "l2")
-
-
-def test_owed_rates_by_hand() -> None:
-    owed = OwedRates()
-    assert owed.state_tensors() == {}
-    owed.add(0.25)
-    owed.add(0.5)
-    again = OwedRates()
-    again.load_state_tensors(owed.state_tensors())
-    assert (again.steps, again.take(), again.steps) == (2, 0.75, 0)
-    owed.take()
-    owed.add({"a": 0.1, "b": 0.2})
-    owed.add({"a": 0.1, "b": 0.3})
-    again.load_state_tensors(owed.state_tensors())
-    assert again.take() == owed.take() == {"a": 0.2, "b": 0.5}
-
-
-def anchored(every: int) -> tuple[nn.Module, Strategy]:
-    """A model away from the anchor of an l2 strategy."""
-    net = model()
-    strategy = make_strategy(LifelongConfig(strategy="l2", strength=2.0, every=every))
-    strategy.after_task(net, Task(1, lambda: []))
-    with torch.no_grad():
-        for p in net.parameters():
-            p.add_(1)
-    return net, strategy
-
-
-def test_a_proximal_step_for_several_has_the_sum_of_their_rates() -> None:
-    net, strategy = anchored(every=3)
-    start = {name: p.detach().clone() for name, p in net.named_parameters()}
-    for rate in (0.1, 0.2):
-        strategy.after_step(net, rate, torch.empty(0))
-    assert all(torch.equal(start[name], p) for name, p in net.named_parameters())
-    strategy.after_step(net, 0.3, torch.empty(0))
-    s = 2 * 0.6 * 2.0
-    for name, p in net.named_parameters():
-        torch.testing.assert_close(p.detach(), (start[name] + s * (start[name] - 1)) / (1 + s))
-
-
-def test_what_is_owed_is_taken_at_the_end_of_a_task_also_when_resumed() -> None:
-    net, strategy = anchored(every=5)
-    strategy.after_step(net, 0.1, torch.empty(0))
-    other, resumed = copy.deepcopy(net), make_strategy(strategy.config)
-    resumed.load_state_tensors(strategy.state_tensors())
-    before = net[0].weight.detach().clone()  # type: ignore[index]
-    strategy.after_last_step(net)
-    resumed.after_last_step(other)
-    s = 2 * 0.1 * 2.0
-    torch.testing.assert_close(net[0].weight.detach(), before - s / (1 + s))  # type: ignore[index]
-    assert all(torch.equal(one, two) for one, two in zip(net.parameters(), other.parameters(), strict=True))
-
-
-def test_an_unknown_strategy_is_told() -> None:
-    with pytest.raises(UserError, match=r"unknown lifelong.strategy 'mass': did you mean 'mas'"):
-        make_strategy(LifelongConfig(strategy="mass"))

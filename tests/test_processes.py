@@ -40,6 +40,14 @@ CASES: dict[str, dict[str, Any]] = {
         "lifelong__max_samples": 7,
         "train__epochs": 2,
     },
+    # stored pairs in each share, the old model's pull divided by the new pictures of all shares
+    "several methods": {
+        "lifelong__strategy": "si+lwf+replay+averaging",
+        "lifelong__memory": {"per_fact": 2, "share": 0.5},
+        "lifelong__distillation": 3.0,
+        "train__batch_size": 5,
+        "train__epochs": 2,
+    },
 }
 
 
@@ -72,7 +80,7 @@ def close(one: Path, other: Path, file: str, relative: float) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_give_the_omega_and_losses_of_one(tmp_path: Path, case: str) -> None:
     small_data(tmp_path)
-    tree = small_config(tmp_path, lifelong__strategy="mas", train__log_steps=1, **CASES[case])
+    tree = small_config(tmp_path, **{"lifelong__strategy": "mas", "train__log_steps": 1, **CASES[case]})
     one = train(make_config(tree), tmp_path / "one")
     done = launch(
         [*(ACCELERATE if case.startswith("contrastive") else TORCHRUN), *PROGRAM], tmp_path, tree, "two", "--json"
@@ -86,6 +94,9 @@ def test_two_processes_give_the_omega_and_losses_of_one(tmp_path: Path, case: st
     for task in ("01", "02"):
         close(one.path, two, f"tasks/{task}/importance.safetensors", 1e-5)
         close(one.path, two, f"tasks/{task}/model.safetensors", 1e-4)
+        memory = [run / "tasks" / task / "memory.json" for run in (one.path, two)]
+        assert [path.is_file() for path in memory] == 2 * ["replay" in tree["lifelong"]["strategy"]]
+        assert len({path.read_text() for path in memory if path.is_file()}) <= 1
     assert printed["all"] == pytest.approx(json.loads((two / "results.json").read_text())["all"])
 
 

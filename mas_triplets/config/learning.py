@@ -84,7 +84,7 @@ class LifelongConfig(Node):
     distillation: NotNegative = 1.0
     """`lwf` only: weight of 1/(2B) sum_i ||F(x_i) - F_old(x_i)||^2."""
     memory: MemoryConfig = MemoryConfig()
-    ridge: Positive = 0.1
+    ridge: Positive = 3.0
     """`analytic` only: r of the ridge regression, times the number of pairs (features have deviation 1)."""
 
 

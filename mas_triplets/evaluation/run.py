@@ -28,6 +28,7 @@ from mas_triplets.evaluation.swapped_roles import swapped_record
 from mas_triplets.files import write_json
 from mas_triplets.lifelong import merges_tasks
 from mas_triplets.model.inputs import ItemInputs, item_inputs
+from mas_triplets.model.triplet import TripletModel
 from mas_triplets.progress import SILENT, Silent
 from mas_triplets.threads import limited_threads
 from mas_triplets.training.run_folder import RunFolder
@@ -111,8 +112,9 @@ def _stages(
     chosen = benchmark.items_of_tasks(every)
     old: OldVectors | None = None
     inputs: ItemInputs | None = None
+    model: TripletModel | None = None
     for stage in progress.track(range(last + 1), "evaluating", last + 1):
-        model = run.load_model(stage)
+        model = run.load_model(stage, into=model)
         if inputs is None:
             inputs = item_inputs(model, dataset, benchmark.items, run.config, progress)
         embed: Embed = model

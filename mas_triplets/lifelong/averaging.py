@@ -29,12 +29,12 @@ class WeightAveraging(Strategy):
 
     def memory_bytes(self, model: nn.Module) -> int:
         """Return the size of the mean."""
-        return sum(value.numel() * value.element_size() for value in _averaged(model).values())
+        return sum(value.numel() * value.element_size() for value in learnt_values(model).values())
 
     def after_task(self, model: nn.Module, task: Task) -> dict[str, Any]:
         """Put the mean in the place of the weights."""
         with torch.no_grad():
-            for name, value in _averaged(model).items():
+            for name, value in learnt_values(model).items():
                 if task.number > 1:
                     value.copy_(self._mean[name].lerp(value, 1 / task.number))
                 self._mean[name] = value.detach().clone()
@@ -49,7 +49,7 @@ class WeightAveraging(Strategy):
         self._mean = dict(tensors)
 
 
-def _averaged(model: nn.Module) -> dict[str, Tensor]:
-    """Return what learning changes: parameters that are learnt, and running statistics."""
+def learnt_values(model: nn.Module) -> dict[str, Tensor]:
+    """Return what learning changes, by name: parameters that are learnt, and running statistics."""
     learnt = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     return {**learnt, **{name: value for name, value in model.named_buffers() if value.is_floating_point()}}

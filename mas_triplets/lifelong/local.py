@@ -19,9 +19,10 @@ _OF_ACTIVATIONS = ("torch.nn.modules.activation", "transformers.activations")
 def local_outputs(model: nn.Module, inputs: Tensor) -> Tensor:
     """Return the outputs (N, numbers) of all layers, side by side, with no gradient from one layer to another.
 
-    A layer is a module with parameters of its own and without layers within. Its output is taken after the activation
-    module that follows it at once, if there is one; an activation that is a function and not a module is not seen.
-    The gradient of the squared norm with respect to a layer's parameters is then that of its own output alone.
+    A layer is a module with parameters of its own and without layers within; attention counts as one. Its output is
+    taken after the activation module that follows it at once, if there is one; an activation that is a function and
+    not a module is not seen. The gradient of the squared norm with respect to a layer's parameters is then that of its
+    own output alone.
 
     Args:
         model: any module.
@@ -36,8 +37,10 @@ def local_outputs(model: nn.Module, inputs: Tensor) -> Tensor:
         return tuple(value.detach() if isinstance(value, Tensor) else value for value in given)
 
     def note(module: nn.Module, given: Any, result: Any) -> None:
-        del module, given
+        del given
         last.clear()
+        if isinstance(module, nn.MultiheadAttention):
+            result = result[0] if module.batch_first else result[0].transpose(0, 1)
         if isinstance(result, Tensor) and result.requires_grad:
             last.append((result, result._version))
             found.append(result.clone())  # `out += identity` would bring in the layers before
@@ -56,7 +59,7 @@ def local_outputs(model: nn.Module, inputs: Tensor) -> Tensor:
     try:
         for module in model.modules():
             parameters = next(module.parameters(recurse=False), None) is not None
-            if next(module.children(), None) is not None:
+            if next(module.children(), None) is not None and not isinstance(module, nn.MultiheadAttention):
                 continue
             if parameters:
                 handles += [module.register_forward_pre_hook(cut), module.register_forward_hook(note)]
@@ -66,4 +69,11 @@ def local_outputs(model: nn.Module, inputs: Tensor) -> Tensor:
     finally:
         for handle in handles:
             handle.remove()
-    return torch.cat([rows.reshape(len(inputs), -1) for rows in found], dim=1)
+    return torch.cat([_by_picture(rows, len(inputs)) for rows in found], dim=1)
+
+
+def _by_picture(result: Tensor, count: int) -> Tensor:
+    """Return the rows (count, numbers) of a layer's output; one for all pictures (of positions) is that of each."""
+    if len(result) % count == 0:
+        return result.reshape(count, -1)
+    return result.reshape(1, -1).expand(count, -1)

@@ -12,7 +12,7 @@ from mas_triplets.config import LifelongConfig
 from mas_triplets.lifelong.importance import estimate_importance
 from mas_triplets.lifelong.local import local_outputs
 from mas_triplets.lifelong.quadratic import QuadraticStrategy
-from mas_triplets.lifelong.strategy import share_of
+from mas_triplets.lifelong.strategy import Strategy, share_of
 from mas_triplets.lifelong.task import Task
 from mas_triplets.model.triplet import slot_scores
 
@@ -29,21 +29,32 @@ class MemoryAwareSynapses(QuadraticStrategy):
 
     def measure(self, model: nn.Module, task: Task) -> dict[str, Tensor]:
         """Estimate the importance on the task's pictures, the first `max_samples` of all processes together."""
-        config = self.config
-        most = share_of(config.max_samples, self.rank, self.processes)
-        plain = config.output == "embedding" and config.balance == "pictures"
-        chosen = _Output(config, task)
-        options: dict[str, Any] = {} if plain and config.scope == "global" else {"output": chosen}
-        batches = task.inputs if plain else task.labelled
-        return estimate_importance(
-            model,
-            batches() if most != 0 else (),
-            statistic=config.statistic,
-            mode=config.mode,
-            max_samples=most or None,
-            combine=self.combine,
-            **options,
-        )
+        return importance_of(self, model, task)
+
+
+def importance_of(method: Strategy, model: nn.Module, task: Task) -> dict[str, Tensor]:
+    """Return the importance of a task as a method's configuration says, by parameter name.
+
+    Args:
+        method: whose configuration and processes are meant.
+        model: the model.
+        task: on whose pictures it is estimated, the first `max_samples` of all processes together.
+    """
+    config = method.config
+    most = share_of(config.max_samples, method.rank, method.processes)
+    plain = config.output == "embedding" and config.balance == "pictures"
+    chosen = _Output(config, task)
+    options: dict[str, Any] = {} if plain and config.scope == "global" else {"output": chosen}
+    batches = task.inputs if plain else task.labelled
+    return estimate_importance(
+        model,
+        batches() if most != 0 else (),
+        statistic=config.statistic,
+        mode=config.mode,
+        max_samples=most or None,
+        combine=method.combine,
+        **options,
+    )
 
 
 class _Output:

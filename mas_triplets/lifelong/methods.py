@@ -12,6 +12,7 @@ from mas_triplets.lifelong.ewc import ElasticWeightConsolidation
 from mas_triplets.lifelong.l2 import L2
 from mas_triplets.lifelong.lwf import LearningWithoutForgetting
 from mas_triplets.lifelong.mas import MemoryAwareSynapses
+from mas_triplets.lifelong.merging import ImportanceMerging
 from mas_triplets.lifelong.online import OnlineMemoryAwareSynapses
 from mas_triplets.lifelong.quadratic import QuadraticStrategy
 from mas_triplets.lifelong.replay import Replay
@@ -32,6 +33,7 @@ _ALL: tuple[type[Strategy], ...] = (
     LearningWithoutForgetting,
     Replay,
     WeightAveraging,
+    ImportanceMerging,
     Analytic,
     ClassMeans,
 )
@@ -62,6 +64,9 @@ def parts(name: str) -> tuple[type[Strategy], ...]:
     idle = [kind.name for kind in found if kind is not Frozen and not kind.closed_form]
     if Frozen in found and idle:
         raise UserError(f"lifelong.strategy '{name}': 'frozen' leaves '{idle[0]}' nothing to do after the first task")
+    averaging = [kind.name for kind in found if kind in (WeightAveraging, ImportanceMerging)]
+    if len(averaging) > 1:
+        raise UserError(f"lifelong.strategy '{name}' would average the weights twice: take one of {averaging}")
     holding = [kind.name for kind in found if issubclass(kind, QuadraticStrategy)]
     if len(holding) > 1:
         raise UserError(

@@ -34,6 +34,7 @@ from mas_triplets.retrieval.store import (
     PicturesRecord,
     check_replaceable,
 )
+from mas_triplets.training.processes import device_here
 from mas_triplets.training.run_folder import RunFolder
 
 KINDS = {
@@ -68,7 +69,7 @@ def build_index(
     pictures = pictures_of(run, images)
     stage = run.stages
     fingerprint = run.model_fingerprint(stage) if stage > 0 else run.model_fingerprint()
-    model = run.load_model(stage, device=_device(run.config.train.device))
+    model = run.load_model(stage, device=device_here(run.config.train.device))
     with scratch_folder(out) as scratch:
         index = faiss.IndexFlatIP(numbers_per_row(model.dim, run.config.model.score))
         rows = _Rows(fingerprint)
@@ -253,10 +254,3 @@ def _count(pictures: Pictures) -> int:
 
 def _absolute(path: Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100 - unlike resolve() it keeps links, unlike absolute() no ".." is left
-
-
-def _device(wanted: str) -> str:
-    """Return the run's device where it is there: an index may be filled on a machine without the GPU of the run."""
-    if wanted == "cpu" or not torch.cuda.is_available():
-        return "cpu"
-    return "cuda" if wanted == "auto" else wanted

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mas_triplets.data.images import find_pictures, read_picture
-from mas_triplets.data.items import Region, items_of
+from mas_triplets.data.items import Region, items_of, unlabelled_items
 from mas_triplets.data.prepared import IntArray, PreparedDataset
 from mas_triplets.data.view import Pixels, View
 from mas_triplets.errors import UserError
@@ -74,8 +74,8 @@ def pictures_of(run: RunFolder, images: Path | None) -> Pictures:
         items = items_of(dataset, region)
         return Pictures(dataset.folder, "data set", region, dataset.paths, items.image, items.box)
     paths = find_pictures(images)
-    whole = np.full((len(paths), 4), np.nan, dtype=np.float32)
-    return Pictures(images, "folder", "image", paths, np.arange(len(paths)), whole)
+    items = unlabelled_items(len(paths))
+    return Pictures(images, "folder", "image", paths, items.image, items.box)
 
 
 def decoded(pictures: Pictures, view: View) -> Iterator[Decoded]:

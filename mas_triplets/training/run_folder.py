@@ -107,20 +107,27 @@ class RunFolder:
         """Folder of what was written after `stage` stages; 0 is the untrained model."""
         return self.path / "tasks" / f"{stage:02d}"
 
-    def load_model(self, stage: int | None = None, device: str = "cpu") -> TripletModel:
+    def load_model(
+        self, stage: int | None = None, device: str = "cpu", *, into: TripletModel | None = None
+    ) -> TripletModel:
         """Load the model after `stage` stages (the last if None), in eval mode.
+
+        Args:
+            stage: which; 0 is the untrained model.
+            device: where it goes.
+            into: the run's model of another stage, which takes the weights, so that no encoder is built again.
 
         Raises:
             UserError: no stage is finished, or the file is damaged.
         """
         stage = self._checked(stage)
         path = self.task_folder(stage) / "model.safetensors"
-        model = make_model(self.config.model, self.language, self.config.seed)
+        model = into or make_model(self.config.model, self.language, self.config.seed)
         try:
             model.load_own_tensors(read_tensors(path, "weights"))
         except ValueError as error:
             raise UserError(f"{path} does not fit the run's configuration: {error}") from None
-        if model.encoder.fingerprint() != self.record.get("encoder_fingerprint"):
+        if into is None and model.encoder.fingerprint() != self.record.get("encoder_fingerprint"):
             raise UserError(
                 f"the frozen part of the encoder '{self.config.model.image.name}' has other weights than when "
                 f"{self.path} was trained: give it the same ones, or install the same version of its package"
