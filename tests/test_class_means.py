@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
 from lifelong_runs import config_of, facts_of, known_pairs, pixels_of
 from safetensors.torch import load_file
 from small_run import small_data
 
 from mas_triplets.config import LifelongConfig
+from mas_triplets.data.items import items_of
+from mas_triplets.data.splits import make_split, write_split
+from mas_triplets.errors import UserError
+from mas_triplets.evaluation.run import evaluate
+from mas_triplets.lifelong import make_strategy
 from mas_triplets.lifelong.class_means import ClassMeans
+from mas_triplets.retrieval.build import build_index
 from mas_triplets.training.run import train
+from mas_triplets.training.run_folder import RunFolder
 
 
 def test_by_hand() -> None:
@@ -52,3 +61,51 @@ def test_a_run_equals_a_plain_loop(tmp_path: Path) -> None:
         torch.testing.assert_close(vector.double(), torch.stack(own).mean(0), rtol=1e-5, atol=1e-6)
     every = torch.stack([features[image] for image in images for _ in pairs[image]])
     torch.testing.assert_close(found["centre"].double(), every.mean(0), rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("class_means")
+    dataset = small_data(folder)
+    facts = np.arange(len(dataset.facts))
+    write_split(dataset, make_split("one", "random", 0, {}, [facts]))
+    write_split(dataset, make_split("reversed", "random", 0, {}, [facts[3:], facts[:3]]))
+    return folder
+
+
+def run_on(home: Path, split: str) -> RunFolder:
+    settings = {"lifelong__strategy": "class-means", "model__image__trainable": "none", "data__split": split}
+    return train(config_of(home, **settings), home / split / "run")
+
+
+def test_the_order_of_tasks_makes_no_difference(home: Path) -> None:
+    wanted = run_on(home, "one").fact_vectors(1)
+    for split in ("two", "reversed"):
+        found = run_on(home, split).fact_vectors(2)
+        assert found.keys() == wanted.keys()
+        for name, values in wanted.items():
+            torch.testing.assert_close(found[name], values, rtol=1e-6, atol=1e-6)
+
+
+def test_scores_are_cosines_of_centred_features(home: Path) -> None:
+    """All-facts mAP again, with a plain loop over facts."""
+    run = run_on(home, "two")
+    results, held, items = evaluate(run), run.fact_vectors(2), items_of(run.dataset(), "image")
+    gallery = items.select(("test",), held["fact_ids"].numpy())
+    with torch.no_grad():
+        centred = run.load_model().features(pixels_of(run, gallery.tolist())) - held["centre"]
+    precisions = []
+    for fact, vector in enumerate(held["vectors"]):
+        score = torch.cosine_similarity(centred, (vector - held["centre"])[None]).numpy()
+        right = np.isin(gallery, items.select(("test",), np.array([fact])))
+        ranks = np.flatnonzero(right[np.argsort(-score, kind="stable")]) + 1
+        precisions.append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
+    assert results["all"] == pytest.approx(np.mean(precisions), abs=1e-6)
+
+
+def test_it_is_for_comparison_only(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="knows facts by their pictures and not by their words"):
+        build_index(run_on(home, "two"), tmp_path / "index")
+    assert not (tmp_path / "index").exists()
+    with pytest.raises(UserError, match="'class-means' cannot be joined"):
+        make_strategy(LifelongConfig(strategy="class-means+lwf"))

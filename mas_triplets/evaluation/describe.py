@@ -58,6 +58,13 @@ def describe_run(run: RunFolder) -> Tables:
             {"what": "strategy", "value": ", ".join([run.config.lifelong.strategy, *_tuned(run)])},
             {"what": "data", "value": f"{record['data']} ({run.config.data.path}), split {run.config.data.split}"},
             {"what": "seed", "value": str(record["seed"])},
+            *(
+                {
+                    "what": "adapted",
+                    "value": f"after task {one['after_task']} to {one['pictures']} pictures ({one['mode']})",
+                }
+                for one in record.get("adapted", [])
+            ),
             *({"what": name, "value": found} for name, found in record["versions"].items()),
         ]
     }

@@ -61,11 +61,16 @@ def build_index(
         progress: who is told how far it is, and which pictures could not be read.
 
     Raises:
-        UserError: the kind is not known, `out` holds something else, no picture can be read, or the model gives
-            numbers that are not finite.
+        UserError: the kind is not known, `out` holds something else, the run knows no words (class means), no picture
+            can be read, or the model gives numbers that are not finite.
     """
     _check_kind(kind)
     check_replaceable(out)
+    if run.fact_vectors(max(run.stages, 0)):
+        raise UserError(
+            f"{run.path} was learnt with '{run.config.lifelong.strategy}', which knows facts by their pictures and not "
+            "by their words, so no query can be put to it: train with 'analytic', which learns as fast and knows words"
+        )
     pictures = pictures_of(run, images)
     stage = run.stages
     fingerprint = run.model_fingerprint(stage) if stage > 0 else run.model_fingerprint()

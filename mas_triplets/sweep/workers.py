@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -178,6 +179,7 @@ def _work(connection: Connection) -> None:
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # a terminal's Ctrl-C goes to whoever waits, who passes it on once
     signal.signal(signal.SIGINT, _interrupted)
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     with suppress(EOFError, OSError):
         connection.send(("ready", None))
         while (job := connection.recv()) is not None and not _asked_to_stop:
@@ -194,6 +196,13 @@ def _work(connection: Connection) -> None:
             finally:
                 _busy = False
             connection.send(answer)
+
+
+def _end_with(giver: BaseProcess | None) -> None:
+    """End at once when whoever gives the runs was killed: a sweep started again would train into the same folders."""
+    if giver is not None:
+        giver.join()
+        os._exit(1)  # a run may end at any moment and goes on from its last checkpoint
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
