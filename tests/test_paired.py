@@ -19,7 +19,7 @@ from mas_triplets.evaluation.compare import compare
 from mas_triplets.evaluation.comparison import paired
 from mas_triplets.evaluation.comparison.entries import read_entries
 from mas_triplets.evaluation.comparison.methods import methods_of
-from mas_triplets.evaluation.comparison.paired import holm, paired_test, references_of
+from mas_triplets.evaluation.comparison.paired import comparisons, holm, paired_test
 from mas_triplets.evaluation.comparison.shown import paired_section
 from mas_triplets.evaluation.comparison.tables import paired_table
 from mas_triplets.training.run_folder import RunFolder
@@ -99,7 +99,7 @@ def test_each_method_against_each_reference(tmp_path: Path) -> None:
         *seeds(tmp_path, [0.75, 0.75, 0.75], "joint", strategy="joint"),
     ]
     entries = read_entries(runs)
-    references = [method.label for method in references_of(methods_of(entries))]
+    references = [reference.label for reference, _ in comparisons(methods_of(entries))]
     assert references == ["finetune", "l2 1", "mas 1, control shuffled"]
     rows = compare(runs, None)["tests"]
     assert len(rows) == 3 * 3 * 3  # references, measures, the three other methods: joint is a bound
@@ -117,6 +117,19 @@ def test_each_method_against_each_reference(tmp_path: Path) -> None:
     assert shown == ["mas 1", "average", "3", "0.125 ± 0.125", f"{found['p']:.3f}", f"{found['p_holm']:.3f}", ""]
     assert cells(page, "l2 1", "average", "1")[0][-1] == "one run: no test"
     assert "Wilcoxon" not in page
+
+
+def test_joins_are_tested_against_their_parts_and_l2_in_their_place(tmp_path: Path) -> None:
+    names = ("mas", "lwf", "l2+lwf", "mas+lwf", "replay", "averaging", "merging", "joint")
+    runs = [make_run(tmp_path / name, two_tasks(0.5), strategy=name) for name in names]
+    found = {
+        reference.strategy: [method.strategy for method in others]
+        for reference, others in comparisons(methods_of(read_entries(runs)))
+    }
+    assert found.keys() == {"averaging", "lwf", "l2+lwf", "mas"}
+    assert sorted(found["averaging"]) == ["l2+lwf", "lwf", "mas", "mas+lwf", "merging", "replay"]
+    assert sorted(found["lwf"]) == ["l2+lwf", "mas+lwf"]
+    assert (found["l2+lwf"], found["mas"]) == (["mas+lwf"], ["mas+lwf"])
 
 
 def test_nothing_to_test_against(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from mas_triplets.__main__ import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+TRAINING = (ROOT / "docs" / "training.md").read_text()
 FACTS = (
     ("dog", "run", ""),
     ("dog", "jump over", "wave"),
@@ -33,12 +34,12 @@ FACTS = (
 )
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-def commands() -> list[str]:
-    lines = [line.partition(" #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+def commands(text: str = README) -> list[str]:
+    lines = [line.partition(" #")[0].strip() for block in blocks("sh", text) for line in block.splitlines()]
     return [line for line in lines if line]
 
 
@@ -98,7 +99,7 @@ def test_every_command_works_as_written(home: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(demo, "EPOCHS", 1)
     ours = [line for line in commands() if line.startswith("mas-triplets ")]
     assert len(ours) >= 13
-    for line in ours:
+    for line in (*ours, *(line for line in commands(TRAINING) if line.startswith("mas-triplets "))):
         assert type_in(line), line
     assert (home / "found.png").is_file()
     assert (home / "vrd.png").is_file()

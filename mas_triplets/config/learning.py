@@ -83,6 +83,8 @@ class LifelongConfig(Node):
     """`si` only: xi, added to the squared distance a parameter has moved."""
     distillation: NotNegative = 1.0
     """`lwf` only: weight of 1/(2B) sum_i ||F(x_i) - F_old(x_i)||^2."""
+    slowing: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """`slow` only: factor on the learning rate after the first task."""
     memory: MemoryConfig = MemoryConfig()
     ridge: Positive = 3.0
     """`analytic` only: r of the ridge regression, times the number of pairs (features have deviation 1)."""

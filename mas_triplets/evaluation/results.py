@@ -65,6 +65,7 @@ def collect(run: RunFolder, dataset: PreparedDataset, tasks: list[str], part: st
             "part": part,
             "tasks": tasks,
             "stages": run.stages,
+            **run.stored_pictures(),
         },
         "galleries": GALLERIES,
         "policies": POLICIES,

@@ -12,14 +12,14 @@ import numpy as np
 from mas_triplets.data.items import items_of
 from mas_triplets.data.prepared import IntArray, PreparedDataset
 from mas_triplets.errors import UserError
-from mas_triplets.evaluation import fact_means
 from mas_triplets.evaluation.accuracy import accuracy_record
 from mas_triplets.evaluation.benchmark import Benchmark
 from mas_triplets.evaluation.definitions import definition
 from mas_triplets.evaluation.drift import drift_record, drift_row
-from mas_triplets.evaluation.embedding import Embed, embed_items, report_unreadable
+from mas_triplets.evaluation.embedding import embed_items, report_unreadable
 from mas_triplets.evaluation.fact_codes import fact_codes
 from mas_triplets.evaluation.fact_groups import by_seen, by_training_count, training_counts
+from mas_triplets.evaluation.fact_means import asked_after
 from mas_triplets.evaluation.generalisations import with_generalisations
 from mas_triplets.evaluation.old_vectors import OldVectors, switches
 from mas_triplets.evaluation.protocol import GALLERIES, POLICIES, StageScores, generalized_scores, standard_scores
@@ -117,9 +117,7 @@ def _stages(
         model = run.load_model(stage, into=model)
         if inputs is None:
             inputs = item_inputs(model, dataset, benchmark.items, run.config, progress)
-        embed: Embed = model
-        if run.config.lifelong.strategy == fact_means.METHOD:
-            embed, benchmark = fact_means.asked_of_means(run, stage, model, benchmark)
+        embed, benchmark = asked_after(run, stage, model, benchmark)
         readable, embedding = embed_items(embed, inputs, chosen)
         if len(readable) < len(chosen):
             benchmark, chosen = benchmark.without(inputs.unreadable), chosen[readable]

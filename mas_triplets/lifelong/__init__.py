@@ -9,6 +9,7 @@ from mas_triplets.lifelong.methods import (
     first_task_is_plain,
     make_strategy,
     merges_tasks,
+    read_keys,
     tuned_keys,
     uses_strength,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "first_task_is_plain",
     "make_strategy",
     "merges_tasks",
+    "read_keys",
     "tuned_keys",
     "uses_strength",
 ]

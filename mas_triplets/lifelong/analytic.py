@@ -24,12 +24,14 @@ class Analytic(Strategy):
     task gives the weights of learning all at once: there is nothing to forget (Zhuang et al., "ACIL: Analytic
     Class-Incremental Learning", NeurIPS 2022; "RanPAC", NeurIPS 2023).
 
-    This is exact where the features stay what they are: a frozen encoder, with no trunk (`model.hidden: []`) or with a
-    trunk as it was drawn, a fixed random expansion. Joined with a method that trains (`mas+analytic`), the sums of
-    earlier tasks are those of earlier features.
+    This is exact where the features stay what they are: a frozen encoder with no trunk (`model.hidden: []`). With a
+    trunk, which stays as it was drawn, it is a fixed random expansion of features that are standardised by the first
+    task's pictures: the same in any order of the later tasks. Joined with a method that trains (`mas+analytic`), the
+    sums of earlier tasks are those of earlier features.
     """
 
     name = "analytic"
+    reads = ("ridge",)
     tuned = {"lifelong.ridge": (0.1, 0.3, 1, 3, 10, 30)}  # noqa: RUF012
     closed_form = True
     settles = True

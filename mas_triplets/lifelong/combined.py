@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,6 +35,10 @@ class Combined(Strategy):
         """Return whether every part that learns by steps takes some."""
         learning = [part for part in self.parts if not part.closed_form]
         return bool(learning) and all(part.takes_steps(task) for part in learning)
+
+    def rate_factor(self, task: int) -> float:
+        """Return the product over the parts."""
+        return math.prod(part.rate_factor(task) for part in self.parts)
 
     def memory_bytes(self, model: nn.Module) -> int:
         """Return the sum over the parts."""

@@ -22,6 +22,7 @@ class ElasticWeightConsolidation(QuadraticStrategy):
     """
 
     name = "ewc"
+    reads = (*QuadraticStrategy.reads, "max_samples")
 
     def measure(self, model: nn.Module, task: Task) -> dict[str, Tensor]:
         """Estimate the Fisher's diagonal on the task's pictures and their facts."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mas_triplets.lifelong.quadratic import QuadraticStrategy
+from mas_triplets.lifelong.quadratic import PENALTY, QuadraticStrategy
 from mas_triplets.lifelong.task import Task
 
 
@@ -13,6 +13,7 @@ class L2(QuadraticStrategy):
     """Omega = 1 for every parameter and task, accumulated over tasks like any Omega."""
 
     name = "l2"
+    reads = (*PENALTY, "accumulate", "decay")
 
     def measure(self, model: nn.Module, task: Task) -> dict[str, Tensor]:
         """Return ones."""

@@ -21,6 +21,7 @@ class LearningWithoutForgetting(Strategy):
     """
 
     name = "lwf"
+    reads = ("distillation",)
     tuned = {"lifelong.distillation": (0.1, 0.3, 0.6, 1, 2, 4)}  # noqa: RUF012
     needs_boundaries = True
 

@@ -9,12 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from mas_triplets.config import LifelongConfig
+from mas_triplets.errors import UserError
 from mas_triplets.lifelong.importance import estimate_importance
 from mas_triplets.lifelong.local import local_outputs
 from mas_triplets.lifelong.quadratic import QuadraticStrategy
 from mas_triplets.lifelong.strategy import Strategy, share_of
 from mas_triplets.lifelong.task import Task
 from mas_triplets.model.triplet import slot_scores
+
+MEASURE = ("statistic", "mode", "scope", "output", "balance", "max_samples")
+"""Keys of how the importance is measured."""
 
 
 class MemoryAwareSynapses(QuadraticStrategy):
@@ -26,6 +30,7 @@ class MemoryAwareSynapses(QuadraticStrategy):
     """
 
     name = "mas"
+    reads = (*QuadraticStrategy.reads, *MEASURE)
 
     def measure(self, model: nn.Module, task: Task) -> dict[str, Tensor]:
         """Estimate the importance on the task's pictures, the first `max_samples` of all processes together."""
@@ -39,8 +44,13 @@ def importance_of(method: Strategy, model: nn.Module, task: Task) -> dict[str, T
         method: whose configuration and processes are meant.
         model: the model.
         task: on whose pictures it is estimated, the first `max_samples` of all processes together.
+
+    Raises:
+        UserError: `scope: local` with another output than the embedding.
     """
     config = method.config
+    if config.scope == "local" and config.output != "embedding":
+        raise UserError("lifelong.scope=local measures each layer's own output: leave lifelong.output=embedding")
     most = share_of(config.max_samples, method.rank, method.processes)
     plain = config.output == "embedding" and config.balance == "pictures"
     chosen = _Output(config, task)
@@ -63,6 +73,8 @@ class _Output:
     def __init__(self, config: LifelongConfig, task: Task) -> None:
         self._kind, self._balance, self._scope = config.output, config.balance, config.scope
         self._vectors, self._mask = task.vectors, task.mask
+        # ||w^a F||^2 has the gradient w^(2a) g: |g| is weighed by w with a = 1/2, g^2 with a = 1/4
+        self._power = 0.25 if config.statistic == "square" else 0.5
         counts = np.bincount(np.searchsorted(task.fact_ids, task.pair_fact), minlength=len(task.fact_ids))
         pictures, seen = len(np.unique(task.pair_item)), max(1, int((counts > 0).sum()))
         each = torch.from_numpy(pictures / (seen * counts.clip(min=1)))
@@ -83,5 +95,5 @@ class _Output:
         if self._balance == "facts":
             assert relevance is not None
             # a picture counts as much as its facts are rare, and 1 on average over the pictures
-            rows = rows * (relevance @ self._weight_of_fact).sqrt().unsqueeze(1)
+            rows = rows * (relevance @ self._weight_of_fact).pow(self._power).unsqueeze(1)
         return rows

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from mas_triplets.config import LifelongConfig
 from mas_triplets.lifelong.averaging import learnt_values
-from mas_triplets.lifelong.mas import importance_of
-from mas_triplets.lifelong.omega import accumulate, describe, prepared
+from mas_triplets.lifelong.mas import MEASURE, importance_of
+from mas_triplets.lifelong.omega import OMEGA, accumulate, describe, prepared
 from mas_triplets.lifelong.quadratic import under
 from mas_triplets.lifelong.strategy import Strategy
 from mas_triplets.lifelong.task import Task
@@ -32,6 +32,7 @@ class ImportanceMerging(Strategy):
     """
 
     name = "merging"
+    reads = ("strength", *OMEGA, *MEASURE)
     tuned: ClassVar[Mapping[str, tuple[float, ...]]] = {"lifelong.strength": (0.25, 0.5, 1, 2, 4, 8)}
     settles = True
     needs_boundaries = True

@@ -17,6 +17,7 @@ from mas_triplets.lifelong.online import OnlineMemoryAwareSynapses
 from mas_triplets.lifelong.quadratic import QuadraticStrategy
 from mas_triplets.lifelong.replay import Replay
 from mas_triplets.lifelong.si import SynapticIntelligence
+from mas_triplets.lifelong.slow import Slow
 from mas_triplets.lifelong.strategy import Frozen, Joint, Strategy
 from mas_triplets.lifelong.zero_shot import ZeroShot
 
@@ -32,6 +33,7 @@ _ALL: tuple[type[Strategy], ...] = (
     SynapticIntelligence,
     LearningWithoutForgetting,
     Replay,
+    Slow,
     WeightAveraging,
     ImportanceMerging,
     Analytic,
@@ -67,7 +69,9 @@ def parts(name: str) -> tuple[type[Strategy], ...]:
     averaging = [kind.name for kind in found if kind in (WeightAveraging, ImportanceMerging)]
     if len(averaging) > 1:
         raise UserError(f"lifelong.strategy '{name}' would average the weights twice: take one of {averaging}")
-    holding = [kind.name for kind in found if issubclass(kind, QuadraticStrategy)]
+    if OnlineMemoryAwareSynapses in found and averaging:
+        raise UserError(f"lifelong.strategy '{name}': online-mas holds weights that '{averaging[0]}' changes: take one")
+    holding = [kind.name for kind in found if issubclass(kind, QuadraticStrategy | ImportanceMerging)]
     if len(holding) > 1:
         raise UserError(
             f"lifelong.strategy '{name}': {' and '.join(holding)} each hold the weights by an importance of their own: "
@@ -96,7 +100,11 @@ def make_strategy(config: LifelongConfig) -> Strategy:
             "lifelong.boundaries=none: take one of them, or set lifelong.boundaries=tasks"
         )
     made = [kind(config) for kind in kinds]
-    return made[0] if len(made) == 1 else Combined(config, sorted(made, key=lambda one: not one.settles))
+    return (
+        made[0]
+        if len(made) == 1
+        else Combined(config, sorted(made, key=lambda one: (not one.settles, one.closed_form)))
+    )
 
 
 def merges_tasks(name: str) -> bool:
@@ -117,6 +125,11 @@ def first_task_is_plain(config: LifelongConfig) -> bool:
 def tuned_keys(name: str) -> dict[str, tuple[float, ...]]:
     """Return the keys of a configuration to choose on validation pictures, each with values worth trying."""
     return {key: values for kind in parts(name) for key, values in kind.tuned.items()}
+
+
+def read_keys(name: str) -> frozenset[str]:
+    """Return the keys of `lifelong` that mean anything to the method, such as `lifelong.strength`."""
+    return frozenset({"lifelong.boundaries"} | {f"lifelong.{key}" for kind in parts(name) for key in kind.reads})
 
 
 def uses_strength(name: str) -> bool:

@@ -12,6 +12,9 @@ from torch import Tensor
 from mas_triplets.config import LifelongConfig
 from mas_triplets.errors import UserError
 
+OMEGA = ("root", "normalise", "control", "accumulate", "decay")
+"""Keys of what becomes of a measured importance."""
+
 _NOISE = 1e-6  # of the mean importance: what single precision leaves of a gradient that is zero
 _QUANTILES = (0.1, 0.5, 0.9, 0.99)
 _QUANTILE_SAMPLE = 1_000_000  # torch.quantile takes at most 16 million numbers; a regular sample serves a log

@@ -13,7 +13,7 @@ from mas_triplets.lifelong.importance import estimate_importance
 from mas_triplets.lifelong.local import local_outputs
 from mas_triplets.lifelong.omega import describe, prepared
 from mas_triplets.lifelong.penalty import QuadraticPenalty
-from mas_triplets.lifelong.quadratic import QuadraticStrategy
+from mas_triplets.lifelong.quadratic import PENALTY, QuadraticStrategy
 from mas_triplets.lifelong.strategy import LearningRates
 from mas_triplets.lifelong.task import Task
 
@@ -26,6 +26,7 @@ class OnlineMemoryAwareSynapses(QuadraticStrategy):
     """
 
     name = "online-mas"
+    reads = (*PENALTY, "root", "normalise", "control", "decay", "statistic", "mode", "scope", "interval")
     first_task_is_plain = False
     needs_boundaries = False
 

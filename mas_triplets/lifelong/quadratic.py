@@ -10,17 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from mas_triplets.config import LifelongConfig
-from mas_triplets.lifelong.omega import accumulate, describe, prepared
+from mas_triplets.lifelong.omega import OMEGA, accumulate, describe, prepared
 from mas_triplets.lifelong.owed_rates import OwedRates
 from mas_triplets.lifelong.penalty import QuadraticPenalty
 from mas_triplets.lifelong.strategy import LearningRates, Strategy
 from mas_triplets.lifelong.task import Task
+
+PENALTY = ("strength", "application", "every")
+"""Keys of the penalty."""
 
 
 class QuadraticStrategy(Strategy):
     """Base of l2, MAS, EWC and SI: only the measure of importance differs."""
 
     tuned: ClassVar[Mapping[str, tuple[float, ...]]] = {"lifelong.strength": (0.1, 0.3, 1, 3, 10, 30)}
+    reads: ClassVar[tuple[str, ...]] = (*PENALTY, *OMEGA)
     needs_boundaries = True
 
     def __init__(self, config: LifelongConfig) -> None:

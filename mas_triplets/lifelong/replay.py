@@ -22,6 +22,7 @@ class Replay(Strategy):
     """
 
     name = "replay"
+    reads = ("memory.pairs", "memory.per_fact", "memory.bytes", "memory.share")
     needs_boundaries = True  # pairs are let in when a task ends
 
     def __init__(self, config: LifelongConfig) -> None:

@@ -19,6 +19,7 @@ class SynapticIntelligence(QuadraticStrategy):
     """
 
     name = "si"
+    reads = (*QuadraticStrategy.reads, "damping")
     first_task_is_plain = False  # the path counts from the first step
 
     def __init__(self, config: LifelongConfig) -> None:

@@ -22,6 +22,7 @@ class Strategy:
         merges_tasks: whether all tasks are learnt at once.
         tuned: the keys of the configuration that decide how much it learns and how much it keeps, each with values
             worth trying when they are chosen on validation pictures.
+        reads: the keys of `lifelong` that mean anything to it.
         closed_form: whether it takes no steps of an optimiser of its own.
         settles: whether it changes the weights when a task ends: it then goes before those that hold on to them.
         first_task_is_plain: whether nothing of it acts before its first task has ended, so that this task is learnt
@@ -36,6 +37,7 @@ class Strategy:
     name: ClassVar[str] = "finetune"
     merges_tasks: ClassVar[bool] = False
     tuned: ClassVar[Mapping[str, tuple[float, ...]]] = {}
+    reads: ClassVar[tuple[str, ...]] = ()
     closed_form: ClassVar[bool] = False
     settles: ClassVar[bool] = False
     first_task_is_plain: ClassVar[bool] = True
@@ -56,6 +58,11 @@ class Strategy:
         """Return whether the optimiser takes steps in this task (numbers from 1)."""
         del task
         return not self.closed_form
+
+    def rate_factor(self, task: int) -> float:
+        """Return what the learning rate is multiplied with in this task (numbers from 1)."""
+        del task
+        return 1.0
 
     def memory_bytes(self, model: nn.Module) -> int:
         """Return the bytes that the method keeps on its own account while it trains this model."""

@@ -151,7 +151,7 @@ def _compare(sitting: Sitting, progress: Silent) -> dict[str, Any]:
         for label, choice in sitting.choices.items()
         for point in curve_points(label, choice.setting, choice.tried, choice.edges)
     ]
-    tried = f": {layout.plan.budget} settings tried of each method" if curves else ""
+    tried = f": {layout.plan.budget} settings tried of each method that has something to choose" if curves else ""
     title = f"Sweep on {layout.dataset.name}{tried}"
     return compare([job.out for job in jobs], layout.out / "report.html", title=title, curves=curves, progress=progress)
 

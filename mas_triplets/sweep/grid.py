@@ -13,7 +13,7 @@ import yaml
 
 from mas_triplets.config import RunConfig, flat_values, make_config
 from mas_triplets.errors import UserError
-from mas_triplets.lifelong import STRATEGIES, closed_form, tuned_keys
+from mas_triplets.lifelong import closed_form, read_keys, tuned_keys
 from mas_triplets.sweep.methods import Method, check_key, split_outside_brackets
 
 Setting = dict[str, Any]
@@ -21,8 +21,6 @@ Setting = dict[str, Any]
 Grids = Mapping[str, Sequence[Any]]
 """Key -> the values to choose from."""
 
-_PLAIN = ("finetune", "joint", "frozen", "zero-shot")
-"""Methods to which no key under `lifelong` means anything."""
 _DRAWN = 2000  # Latin squares of which the best is taken
 
 
@@ -93,11 +91,9 @@ def check_grids_used(methods: Sequence[Method], given: Grids) -> None:
 
 def _means(key: str, method: Method) -> bool:
     """Whether a key means something to a method."""
-    if key in tuned_keys(method.strategy):
-        return True
-    if any(key in tuned_keys(name) for name in STRATEGIES):
-        return False  # another method's
-    return not closed_form(method.strategy) and not (key.startswith("lifelong.") and method.strategy in _PLAIN)
+    if key.startswith("lifelong."):
+        return key in read_keys(method.strategy)
+    return not closed_form(method.strategy)
 
 
 def _numbers(values: Iterable[Any]) -> bool:

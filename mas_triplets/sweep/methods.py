@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from mas_triplets.config import valid_keys
 from mas_triplets.errors import UserError, unknown
+from mas_triplets.lifelong import read_keys
 from mas_triplets.lifelong.methods import parts
 
 SET_BY_SWEEP = (
@@ -107,7 +108,10 @@ def _parse(text: str) -> Method:
         raise UserError(f"'{text}' in --methods cannot be read: {_FORM}")
     parts(strategy)
     for setting in settings:
-        check_key(setting.partition("=")[0], f"'{text}' in --methods")
+        key = setting.partition("=")[0]
+        check_key(key, f"'{text}' in --methods")
+        if key.startswith("lifelong.") and key not in read_keys(strategy):
+            raise UserError(f"'{text}' in --methods: '{key}' means nothing to '{strategy}': leave it out")
     label = label if equals else "-".join([strategy, *(_in_words(setting) for setting in settings)])
     if not _LABEL.fullmatch(label):
         raise UserError(f"'{label}' cannot name a folder: label the method with letters, digits, '.', '_', '+' and '-'")

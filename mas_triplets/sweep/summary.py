@@ -17,6 +17,7 @@ _SHOWN = {
     "all": "all-facts mAP",
     "forgetting": "forgetting",
     "recovered": "recovered",
+    "recovered_all": "of all facts",
 }
 
 
@@ -42,6 +43,7 @@ def plan_record(plan: SweepPlan, splits: Mapping[int, str]) -> dict[str, Any]:
             }
             for candidate in plan.candidates
         ],
+        "vary": plan.vary,
         "orders": [{"order": number, "seed": number, "split": splits[number]} for number in plan.orders],
         "choose_orders": list(plan.choose_orders),
         "budget": plan.budget,
@@ -59,7 +61,8 @@ def final_rows(
 ) -> list[dict[str, Any]]:
     """Return one row a method: what was chosen, mean and, under NAME_sd, deviation over orders of each number.
 
-    `recovered` is worked out within each order, against finetune and joint of the same order, before the mean is taken.
+    `recovered`, of own-task mAP, and `recovered_all` are worked out within each order, against finetune and joint of the
+    same order, before the mean is taken.
 
     Args:
         methods: those whose runs are all there.
@@ -70,9 +73,15 @@ def final_rows(
     rows = []
     for method in methods:
         mine = runs[method.label]
-        shares = [
-            recovered(mine[order].average, _average(runs, low, order), _average(runs, high, order)) for order in mine
-        ]
+        shares, shares_of_all = (
+            [
+                recovered(
+                    _of(runs, method.label, order, name), _of(runs, low, order, name), _of(runs, high, order, name)
+                )
+                for order in mine
+            ]
+            for name in ("average", "all")
+        )
         rows.append(
             {
                 "method": method.label,
@@ -81,6 +90,7 @@ def final_rows(
                 "orders": list(mine),
                 **summary_of(list(mine.values())),
                 **mean_and_deviation("recovered", shares),
+                **mean_and_deviation("recovered_all", shares_of_all),
                 "by_order": [
                     {"order": order, **vars(numbers), "recovered": share}
                     for (order, numbers), share in zip(mine.items(), shares, strict=True)
@@ -96,8 +106,8 @@ def _bound(methods: Sequence[Method], strategy: str) -> str | None:
     return min(found, key=lambda method: len(method.settings)).label if found else None
 
 
-def _average(runs: Mapping[str, Mapping[int, Numbers]], label: str | None, order: int) -> float | None:
-    return None if label is None else runs[label][order].average
+def _of(runs: Mapping[str, Mapping[int, Numbers]], label: str | None, order: int, name: str) -> float | None:
+    return None if label is None else getattr(runs[label][order], name)
 
 
 def choice_table(choices: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

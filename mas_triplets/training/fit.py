@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from mas_triplets.config import RunConfig, TrainConfig
 from mas_triplets.data.prepared import IntArray
@@ -23,6 +21,7 @@ from mas_triplets.lifelong import Strategy
 from mas_triplets.model.augment import augmented
 from mas_triplets.model.inputs import ItemInputs
 from mas_triplets.model.losses import Loss
+from mas_triplets.training.batch_norm import statistics_of
 from mas_triplets.training.optimiser import Optimiser, learning_rate
 from mas_triplets.training.processes import Processes
 from mas_triplets.training.rehearsal import rows_of
@@ -126,7 +125,8 @@ class StageFit:
     def _rate(self) -> float:
         """Return the learning rate of the next step: it falls over the task, or over the run if no task is known."""
         if self._told:
-            return learning_rate(self.state.step, self.total, self.config)
+            factor = self.state.strategy.rate_factor(self.state.stage)
+            return factor * learning_rate(self.state.step, self.total, self.config)
         return learning_rate(self.state.steps, self.learner.planned, self.config)
 
     def _step(self, rows: IntArray, mine: IntArray, batch: Tensor, rate: float) -> None:
@@ -147,7 +147,7 @@ class StageFit:
         if idle:  # all processes must go forward and backward together
             batch = batch.new_zeros(1, *batch.shape[1:])
         half = self.config.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half), _statistics_of(state.model, batch):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half), statistics_of(state.model, batch):
             embedding: Tensor = self._joined(batch)
         unused = embedding[len(mine) :].sum() * 0
         embedding = embedding[: len(mine)]
@@ -239,17 +239,6 @@ class StageFit:
         torch.set_rng_state(random["cpu"][rank].clone())  # a view of several rows is misread
         if "cuda" in random and self.device.type == "cuda":
             torch.cuda.set_rng_state(random["cuda"][rank].clone(), self.device)
-
-
-@contextmanager
-def _statistics_of(model: nn.Module, batch: Tensor) -> Iterator[None]:
-    """Let BatchNorm use its running statistics for a batch of one picture, which has no spread of its own."""
-    norms = [one for one in model.modules() if isinstance(one, _BatchNorm) and one.training] if len(batch) == 1 else []
-    for norm in norms:
-        norm.eval()
-    yield
-    for norm in norms:
-        norm.train()
 
 
 def _place_in(rows: IntArray, present: IntArray) -> IntArray:

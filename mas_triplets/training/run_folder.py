@@ -139,6 +139,11 @@ class RunFolder:
         path = self.task_folder(stage) / "fact_vectors.safetensors"
         return read_tensors(path, "vectors of facts") if path.is_file() else {}
 
+    def stored_pictures(self) -> dict[str, Any]:
+        """Return what replay holds after the last stage, under `memory`: pairs, pictures, bytes; else nothing."""
+        path = self.task_folder(self.stages) / "memory.json"
+        return {"memory": read_json(path, "what replay holds")} if path.is_file() else {}
+
     def model_fingerprint(self, stage: int | None = None) -> str:
         """SHA-256 over the weights after `stage` stages (the last if None) and the language embeddings."""
         stage = self._checked(stage)

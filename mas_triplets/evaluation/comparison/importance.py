@@ -30,8 +30,8 @@ def importance_section(methods: Sequence[Method]) -> Html | None:
     )
     text = (
         "Measured after the last task, mean over runs, as multiples of the mean over all parameters: methods whose Ω "
-        "has another scale can be compared. Darker is more important, one scale for all. Which tensors are held is "
-        "told here; whether it counts which parameters inside them are, a control with Ω shuffled in each tensor tells."
+        "has another scale can be compared. Darker is more important, one scale for all. It is what was measured, "
+        "before lifelong.normalise and lifelong.control: with normalise: layer all tensors are held alike."
     )
     return html.join((element("p", text), html.figure(drawing)))
 

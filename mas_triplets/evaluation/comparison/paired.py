@@ -13,6 +13,7 @@ from typing import Any
 
 from mas_triplets.evaluation.averages import deviation
 from mas_triplets.evaluation.comparison.methods import Method
+from mas_triplets.lifelong import read_keys
 
 MEASURES = ("average", "all", "forgetting")
 """The numbers that are tested."""
@@ -90,17 +91,52 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def references_of(methods: Sequence[Method]) -> list[Method]:
-    """Return what methods are tested against: finetune, l2, and those whose importance is replaced by a control."""
-    order = {"finetune": 0, "l2": 1}
-    found = [method for method in methods if method.strategy in order or method.control != "none"]
-    return sorted(found, key=lambda method: 2 if method.control != "none" else order[method.strategy])
+_FOR_ALL = ("finetune", "l2", "averaging")
+"""References for every method; averaging is what merging by importance does without an importance."""
+
+
+def comparisons(methods: Sequence[Method]) -> list[tuple[Method, list[Method]]]:
+    """Return each reference with the methods that are tested against it.
+
+    All methods are tested against finetune, l2, averaging, and those whose importance is replaced by a control. What is
+    joined of several methods is tested against each of its parts, and against the same join with l2 in the place of
+    another importance: mas+lwf against mas, lwf and l2+lwf. Joint training is not tested: it is a bound.
+    """
+    tested = [method for method in methods if method.strategy != "joint"]
+    found: list[tuple[Method, list[Method]]] = []
+    for reference in sorted(methods, key=lambda one: (one.control != "none", *_rank(one.strategy))):
+        if reference.strategy == "joint":
+            continue
+        others = [method for method in tested if method is not reference]
+        if reference.strategy not in _FOR_ALL and not _is_control(reference):
+            others = [method for method in others if _joins(method.strategy, reference.strategy)]
+        if others:
+            found.append((reference, others))
+    return found
+
+
+def _rank(strategy: str) -> tuple[int, str]:
+    return (_FOR_ALL.index(strategy) if strategy in _FOR_ALL else len(_FOR_ALL), strategy)
+
+
+def _is_control(method: Method) -> bool:
+    return method.control != "none" and "lifelong.control" in read_keys(method.strategy)
+
+
+def _joins(method: str, reference: str) -> bool:
+    """Return whether a method is the reference and more, or the same with another importance than l2.
+
+    >>> _joins("mas+lwf", "lwf"), _joins("mas+lwf", "l2+lwf"), _joins("mas+lwf", "l2+replay")
+    (True, True, False)
+    """
+    mine, theirs = set(method.split("+")), set(reference.split("+"))
+    return theirs < mine or ("l2" in theirs and len(theirs) > 1 and len(mine) == len(theirs) and theirs - {"l2"} < mine)
 
 
 def paired_rows(methods: Sequence[Method], rows: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the tests of all methods against all references, as plain values.
+    """Return the tests of methods against references, as `comparisons` has them, as plain values.
 
-    Joint training is not tested: it is a bound. Holm's correction is over the methods tested against one reference by
+    Holm's correction is over the methods tested against one reference by
     one measure. Runs of one method with the same seed and order count as one, with their mean.
 
     Args:
@@ -108,8 +144,7 @@ def paired_rows(methods: Sequence[Method], rows: Mapping[str, Mapping[str, Any]]
         rows: name of a run -> its numbers.
     """
     found = []
-    for reference in references_of(methods):
-        others = [method for method in methods if method is not reference and method.strategy != "joint"]
+    for reference, others in comparisons(methods):
         for measure in MEASURES:
             base = _values(reference, rows, measure)
             made = []

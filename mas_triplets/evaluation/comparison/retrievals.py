@@ -20,9 +20,11 @@ from mas_triplets.data.prepared import IntArray
 from mas_triplets.errors import UserError
 from mas_triplets.evaluation import html
 from mas_triplets.evaluation.averages import whole_mean
+from mas_triplets.evaluation.benchmark import Benchmark
 from mas_triplets.evaluation.comparison.entries import Entry
 from mas_triplets.evaluation.comparison.methods import BOUNDS, Method
 from mas_triplets.evaluation.embedding import embed_items
+from mas_triplets.evaluation.fact_means import asked_after
 from mas_triplets.evaluation.html import Html, element
 from mas_triplets.evaluation.ranking import rank_metrics
 from mas_triplets.evaluation.sections.strips import Found, strip
@@ -150,12 +152,14 @@ def first_task_ranking(entry: Entry, stage: int, progress: Silent = SILENT) -> R
     chosen = items.select((part,), facts)
     with limited_threads(run.config.train.threads):
         model = run.load_model(stage)
-        places, embedding = embed_items(model, item_inputs(model, dataset, items, run.config, progress), chosen)
+        vectors, mask = run.language.embed(dataset.facts)
+        asked = Benchmark(items, items, (part,), (facts,), vectors, mask, run.config.model.score)
+        embed, asked = asked_after(run, stage, model, asked)
+        places, embedding = embed_items(embed, item_inputs(model, dataset, items, run.config, progress), chosen)
         chosen = chosen[places]
         if not len(chosen):
             raise UserError(f"none of the pictures of the first task in the part '{part}' can be read")
-        vectors, mask = run.language.embed([dataset.facts[fact] for fact in facts])
-        scores = slot_scores(embedding, vectors, mask, run.config.model.score).T
+        scores = slot_scores(embedding, asked.vectors[facts], asked.mask[facts], asked.score).T
     relevant: Tensor = torch.from_numpy(items.labels(chosen, facts).dense().T.copy())
     precision = rank_metrics(scores, relevant)["ap"].numpy()
     first = torch.sort(scores, dim=1, descending=True, stable=True).indices[:, :_SHOWN]

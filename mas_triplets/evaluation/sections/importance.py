@@ -41,7 +41,7 @@ def importance_section(run: RunFolder) -> Html | None:
             element(
                 "p",
                 "What is important is held near its value while later tasks are learnt: strongly where Ω is large, "
-                "hardly where it is small.",
+                "hardly where it is small. Shown is what was measured, before lifelong.normalise and lifelong.control.",
             ),
             html.grid(*figures),
         )
