@@ -61,8 +61,8 @@ def final_rows(
 ) -> list[dict[str, Any]]:
     """Return one row a method: what was chosen, mean and, under NAME_sd, deviation over orders of each number.
 
-    `recovered`, of own-task mAP, and `recovered_all` are worked out within each order, against finetune and joint of the
-    same order, before the mean is taken.
+    `recovered`, of own-task mAP, and `recovered_all` are worked out within each order, against finetune and joint of
+    the same order, before the mean is taken.
 
     Args:
         methods: those whose runs are all there.
