@@ -7,6 +7,7 @@ or the whole new one. JSON is written in one canonical form, so that equal conte
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -73,6 +74,26 @@ def put_in_place(temporary: Path, path: Path) -> None:
         shutil.rmtree(old)
     else:
         temporary.rename(path)
+
+
+@contextmanager
+def locked(folder: Path, what: str) -> Iterator[None]:
+    """Hold a lock on `folder`, which is made if need be; it ends with the process, however that ends.
+
+    Args:
+        folder: where the file `.lock` is.
+        what: what else may be at work there, for the sentence ("a sweep").
+
+    Raises:
+        UserError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{what} is at work in {folder}: wait for its end, or name another folder") from None
+        yield
 
 
 def remove_unfinished(folder: Path) -> None:

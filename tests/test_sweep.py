@@ -25,6 +25,7 @@ from mas_triplets.data.prepared import PreparedDataset
 from mas_triplets.data.splits import Split, make_split, read_split, write_split
 from mas_triplets.errors import Stopped, UserError
 from mas_triplets.evaluation.run import evaluate
+from mas_triplets.files import locked
 from mas_triplets.sweep import jobs, make_plan, sweep
 from mas_triplets.training.run import train
 
@@ -237,6 +238,11 @@ def test_a_failing_process_stops_the_others(tmp_path: Path, config: RunConfig) -
         sweep(plan, tmp_path / "sweep", processes=2)
     assert flat_values(plan.config)["train.threads"] == 1
     assert (tmp_path / "sweep" / "sweep.json").is_file()
+
+
+def test_two_sweeps_do_not_work_in_one_folder(tmp_path: Path, config: RunConfig) -> None:
+    with locked(tmp_path / "sweep", "a sweep"), pytest.raises(UserError, match="another sweep is at work in"):
+        sweep(make_plan(config, ["finetune"], orders=1), tmp_path / "sweep", processes=1)
 
 
 def test_processes_end_with_whoever_gave_them_runs(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from mas_triplets.data.prepared import PreparedDataset
 from mas_triplets.data.splits import read_split
 from mas_triplets.errors import Stopped, UserError
 from mas_triplets.evaluation.compare import compare
-from mas_triplets.files import read_json, write_json
+from mas_triplets.files import locked, read_json, write_json
 from mas_triplets.model.inputs import item_inputs
 from mas_triplets.model.language import LanguageTable
 from mas_triplets.model.texts import make_text_encoder
@@ -54,8 +54,8 @@ def sweep(
         `run_seconds` (of each run).
 
     Raises:
-        UserError: the data set or the split does not fit, `out` holds something else or other runs, or a run failed:
-            the sentence begins with its name.
+        UserError: the data set or the split does not fit, `out` holds something else or other runs, another sweep is at
+            work there, or a run failed: the sentence begins with its name.
         Stopped: SIGINT or SIGTERM arrived.
     """
     began, out = time.monotonic(), Path(out)
@@ -71,19 +71,27 @@ def sweep(
     write_orders(dataset, splits)
     for note in plan.notes:
         progress.note(note)
-    count = processes or max(1, _processors() // (plan.config.train.threads or 1))
+    with locked(out, "another sweep"):
+        return _carry_out(layout, processes, before, began, progress)
+
+
+def _carry_out(
+    layout: Layout, processes: int | None, before: dict[str, Any], began: float, progress: Silent
+) -> dict[str, Any]:
+    """Do what is left, and write the record however that ends."""
+    count = processes or max(1, _processors() // (layout.plan.config.train.threads or 1))
     sitting = Sitting(layout, count, progress)
 
     def record(comparison: dict[str, Any] | None = None) -> dict[str, Any]:
         found = _record(sitting, comparison, before, time.monotonic() - began)
-        write_json(out / "sweep.json", found)
+        write_json(layout.out / "sweep.json", found)
         return found
 
     record()
     if sitting.left:
         progress.note(f"{sitting.left} of {sitting.total} runs are left to do, {count} at a time")
         try:
-            _prepare(sitting.first_jobs(), dataset, progress)
+            _prepare(sitting.first_jobs(), layout.dataset, progress)
             with ProcessWorkers(min(count, sitting.left)) if count > 1 else Workers() as workers:
                 sitting.learn(workers)
         except (KeyboardInterrupt, Stopped):
@@ -110,7 +118,7 @@ def _earlier(out: Path) -> dict[str, Any]:
         if isinstance(found, dict) and {"plan", "seconds", "run_seconds"} <= found.keys():
             return found
         raise UserError(f"{out / 'sweep.json'} is not the record of a sweep: choose another --out, or remove it")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(path.name != ".lock" for path in out.iterdir())):
         raise UserError(f"{out} exists and is not a sweep: choose another --out, nothing was written")
     return {}
 
