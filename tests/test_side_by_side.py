@@ -54,12 +54,12 @@ def test_the_demonstration_tells_the_whole_story(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(demo, "EPOCHS", 1)
     story = demo.run_demo(tmp_path / "demo", seed=3)
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
-    assert list(summary["methods"]) == ["finetune", "l2", "mas", "joint"]
+    assert list(summary["methods"]) == ["finetune", "l2", "mas", "merging", "joint"]
     for name, numbers in summary["methods"].items():
         assert list(numbers) == ["average", "all", "forgetting"]
         results = json.loads((tmp_path / "demo" / name / "results.json").read_text())
         assert numbers == {key: results[key] for key in numbers}
-    assert (tmp_path / "demo" / "mas" / "report.html").is_file()
+    assert (tmp_path / "demo" / "merging" / "report.html").is_file()
     assert summary["seconds"] > 0
     assert [len(query["found"]) for query in summary["queries"]] == [12] * len(demo.QUERIES)
     for query in summary["queries"]:
