@@ -295,10 +295,10 @@ def test_a_picture_that_goes_between_two_stages_is_in_no_gallery(
     run = train(config(tmp_path, data__decode="every epoch"), tmp_path / "run")
     load = type(run).load_model
 
-    def loads(self: Any, stage: int | None = None, device: str = "cpu") -> Any:
+    def loads(self: Any, stage: int | None = None, **options: Any) -> Any:
         if stage == 1:
             spoil(data, (6,))
-        return load(self, stage, device)
+        return load(self, stage, **options)
 
     monkeypatch.setattr(type(run), "load_model", loads)
     assert isinstance(evaluate(run)["all"], float)

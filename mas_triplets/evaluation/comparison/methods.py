@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mas_triplets.evaluation.comparison.entries import Entry
-from mas_triplets.lifelong import tuned_keys
+from mas_triplets.lifelong import read_keys, tuned_keys
 
 LABELLED = ("lifelong.strategy", "lifelong.strength")
 """Settings that a method is called by."""
@@ -53,11 +53,13 @@ def methods_of(entries: Sequence[Entry]) -> list[Method]:
 
 
 def _label(entry: Entry, others: Sequence[Entry]) -> str:
-    """Return the strategy, its strength, and what else sets it apart from others of the same two."""
+    """Return the strategy, its strength, its control, and what else sets it apart from others of the same three."""
     alike = [other for other in others if all(other.settings[key] == entry.settings[key] for key in LABELLED)]
     strength = entry.settings["lifelong.strength"]
     parts = [entry.strategy, *([] if strength is None else [f"{strength:g}"])]
-    return ", ".join([" ".join(parts), *_told(entry, differing(alike, lambda key: True))])
+    control = ["lifelong.control"] if "lifelong.control" in read_keys(entry.strategy) else []
+    apart = [key for key in differing(alike, lambda key: True) if key not in control]
+    return ", ".join([" ".join(parts), *_told(entry, [*control, *apart])])
 
 
 def _family(entry: Entry, others: Sequence[Entry]) -> tuple[str, float | None]:
