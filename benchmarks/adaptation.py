@@ -21,7 +21,6 @@ goes on.
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -31,7 +30,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.stats import ttest_rel
 
 from mas_triplets.config import RunConfig, load_config
 from mas_triplets.console import print_table
@@ -39,6 +37,8 @@ from mas_triplets.data.items import Items, items_of
 from mas_triplets.data.prepared import IntArray, PreparedDataset
 from mas_triplets.data.splits import write_split
 from mas_triplets.errors import UserError
+from mas_triplets.evaluation.averages import deviation
+from mas_triplets.evaluation.comparison.paired import paired_test
 from mas_triplets.evaluation.embedding import embed_items
 from mas_triplets.evaluation.ranking import rank_metrics
 from mas_triplets.facts import Fact
@@ -155,7 +155,7 @@ def summary(rows: Sequence[Row]) -> list[Row]:
             line: Row = {"after task": stage, "importance": arm}
             for name in (*FACTS, "new tasks"):
                 values = _values(rows, stage, arm, name)
-                line |= {name: statistics.fmean(values), f"{name} sd": _deviation(values)}
+                line |= {name: statistics.fmean(values), f"{name} sd": deviation(values)}
             made.append(line)
     return made
 
@@ -166,17 +166,15 @@ def paired(rows: Sequence[Row]) -> list[Row]:
     for stage in sorted({row["after task"] for row in rows}):
         for other in ("training", "others"):
             for name in FACTS:
-                mine, theirs = (_values(rows, stage, arm, name) for arm in ("subset", other))
-                differences = [one - another for one, another in zip(mine, theirs, strict=True)]
-                p = float(ttest_rel(mine, theirs).pvalue) if len(mine) > 1 else math.nan
+                found = paired_test(*(_values(rows, stage, arm, name) for arm in ("subset", other)))
                 made.append(
                     {
                         "after task": stage,
                         "forgetting": f"subset minus {other}",
                         "facts": name,
-                        "difference": statistics.fmean(differences),
-                        "sd": _deviation(differences),
-                        "p": None if math.isnan(p) else p,
+                        "difference": found.difference,
+                        "sd": found.deviation,
+                        "p": found.p,
                     }
                 )
     return made
@@ -184,10 +182,6 @@ def paired(rows: Sequence[Row]) -> list[Row]:
 
 def _values(rows: Sequence[Row], stage: int, arm: str, name: str) -> list[float]:
     return [row[name] for row in rows if (row["after task"], row["importance"]) == (stage, arm)]
-
-
-def _deviation(values: Sequence[float]) -> float | None:
-    return statistics.stdev(values) if len(values) > 1 else None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from notes import Notes
 from safetensors.torch import load_file
 from small_run import small_config, small_data
 from test_cli import fails, run
@@ -21,7 +22,6 @@ from mas_triplets.data.split_methods import random_split
 from mas_triplets.data.splits import make_split, write_split
 from mas_triplets.errors import UserError
 from mas_triplets.facts import Fact
-from mas_triplets.progress import Silent
 from mas_triplets.training.adapt import adapt, joined
 from mas_triplets.training.checkpoints import Checkpoints
 from mas_triplets.training.run import train
@@ -30,16 +30,6 @@ from mas_triplets.training.session import Session
 from mas_triplets.training.unlabelled import unlabelled
 
 torch.set_num_threads(1)
-
-
-class Notes(Silent):
-    """Remembers what it is told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import torch
 from lifelong_runs import config_of, killed_after_saving, same, weights
 from small_run import small_data
 from torch import Tensor
-from toy_tasks import method, toy_model, toy_task, whole
+from toy_tasks import method, take_step, toy_model, toy_task, whole
 
 from mas_triplets.errors import UserError
 from mas_triplets.evaluation.run import evaluate
@@ -50,6 +50,16 @@ def test_those_that_settle_come_first_however_they_are_named() -> None:
         assert found == ["averaging", *(name for name in names if name != "averaging")]
 
 
+def test_heads_are_solved_after_weights_are_averaged_whatever_the_name() -> None:
+    for name in ("averaging+analytic", "analytic+averaging", "mas+analytic+averaging"):
+        joined = method(name)
+        assert isinstance(joined, Combined)
+        assert [part.name for part in joined.parts][:2] == ["averaging", "analytic"]
+    for name in ("mas+merging", "l2+merging", "online-mas+averaging"):
+        with pytest.raises(UserError, match=r"lifelong\.strategy '"):
+            method(name)
+
+
 def test_a_penalty_holds_the_mean_that_averaging_leaves() -> None:
     model, joined = toy_model(), method("mas+averaging")
     for number, value in ((1, 1.0), (2, 3.0)):
@@ -76,13 +86,7 @@ def test_the_state_of_all_parts_survives() -> None:
     joined, again = method(names, memory={"pairs": 4}), method(names, memory={"pairs": 4})
     for number in (1, 2):
         joined.before_task(model, toy_task(number))
-        for p in model.parameters():
-            p.grad = torch.ones_like(p)
-        joined.after_backward(model)
-        with torch.no_grad():
-            for p in model.parameters():
-                p.sub_(0.1)
-        joined.after_step(model, 0.1, whole(toy_task(number))[0])
+        take_step(model, joined, 0.1, 0.1, whole(toy_task(number))[0])
         if number == 1:
             joined.after_last_step(model)
             told = joined.after_task(model, toy_task(number))

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from notes import Notes
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from small_run import FACTS, small_data, small_run
@@ -24,7 +25,6 @@ from mas_triplets.data.decoding import Decoder
 from mas_triplets.data.items import items_of
 from mas_triplets.data.view import View
 from mas_triplets.model.triplet import gallery_rows
-from mas_triplets.progress import Silent
 from mas_triplets.retrieval.answers import describe_index
 from mas_triplets.retrieval.build import build_index
 from mas_triplets.retrieval.pictures import Pictures, decoded
@@ -32,16 +32,6 @@ from mas_triplets.retrieval.store import ROWS
 from mas_triplets.training.run_folder import RunFolder
 
 torch.set_num_threads(1)
-
-
-class Notes(Silent):
-    """Remembers what it is told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
 
 
 @pytest.fixture(scope="module")

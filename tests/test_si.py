@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from toy_tasks import method, toy_model, toy_task, values, whole
+from toy_tasks import method, take_step, toy_model, toy_task, values, whole
 
 from mas_triplets.errors import UserError
 from mas_triplets.lifelong import Strategy, Task
@@ -162,13 +162,7 @@ def test_joined_with_averaging_the_distance_is_that_of_the_path() -> None:
     state = both.state_tensors()
     for net, strategy in ((joined, both), (alone, si)):
         strategy.before_task(net, toy_task(2))
-        for p in net.parameters():
-            p.grad = torch.ones_like(p)
-        strategy.after_backward(net)
-        with torch.no_grad():
-            for p in net.parameters():
-                p.sub_(0.5)
-        strategy.after_step(net, 1e-12, torch.empty(0))
+        take_step(net, strategy, 0.5, 1e-12, torch.empty(0))
         strategy.after_last_step(net)
         strategy.after_task(net, toy_task(2))
     for name, omega in si.importance().items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import os
 import shutil
@@ -11,15 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from small_run import small_config, small_data
+from test_cli import Done, run
 
-from mas_triplets.__main__ import main
 from mas_triplets.config import RunConfig, flat_values, load_config, make_config
 from mas_triplets.data.prepared import PreparedDataset
 from mas_triplets.data.splits import Split, make_split, read_split, write_split
@@ -30,16 +28,9 @@ from mas_triplets.sweep import jobs, make_plan, sweep
 from mas_triplets.training.run import train
 
 
-def run(*arguments: object, cwd: Path, code: int = 0) -> tuple[str, str]:
-    """Run the command line in this process, and return what it printed."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.chdir(cwd)
-        patch.setattr(sys, "argv", ["mas-triplets", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    assert ended.value.code == code, f"{arguments}: {out.getvalue()}\n{err.getvalue()}"
-    return out.getvalue(), " ".join(err.getvalue().split())
+def told(done: Done) -> str:
+    """What a command told on standard error, on one line."""
+    return " ".join(done.stderr.split())
 
 
 @pytest.fixture
@@ -207,7 +198,8 @@ def test_the_command_prints_one_object(tmp_path: Path, config: RunConfig) -> Non
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(small_config(tmp_path)))
     command = ["sweep", "config.yaml", "--methods", "l2,finetune,joint", "--orders", "1", "--out", "sweep"]
     command += ["--set-grid", "lifelong.strength=1,10", "--set", "train.batch_size=4", "--processes", "2"]
-    out, err = run(*command, "--json", cwd=tmp_path)
+    done = run(*command, "--json", cwd=tmp_path)
+    out, err = done.stdout, told(done)
     found = json.loads(out)
     assert found == json.loads((tmp_path / "sweep" / "sweep.json").read_text())
     assert found["plan"]["config"]["train"]["batch_size"] == 4
@@ -222,13 +214,14 @@ def test_the_command_prints_one_object(tmp_path: Path, config: RunConfig) -> Non
         alone = load_config(tmp_path / "sweep" / name / "config.yaml")
         results = evaluate(train(alone, tmp_path / "alone" / name))
         assert json.loads((tmp_path / "sweep" / name / "results.json").read_text()) == json.loads(json.dumps(results))
-    shown, err = run(*command, cwd=tmp_path)
+    done = run(*command, cwd=tmp_path)
+    shown, err = done.stdout, told(done)
     assert "0 of" not in err
     assert f"the {ends[chosen]} strength tried" in " ".join(shown.split())
     assert "own-task mAP" in shown
-    _, err = run("sweep", "config.yaml", "--methods", "mass", "--out", "new", cwd=tmp_path, code=2)
+    err = told(run("sweep", "config.yaml", "--methods", "mass", "--out", "new", cwd=tmp_path, code=2))
     assert "did you mean 'mas'" in err
-    _, err = run(*command, "--vary", "spilt", cwd=tmp_path, code=2)
+    err = told(run(*command, "--vary", "spilt", cwd=tmp_path, code=2))
     assert "did you mean 'split'" in err
 
 

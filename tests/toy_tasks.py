@@ -57,6 +57,17 @@ def whole(task: Task) -> tuple[Tensor, Tensor]:
     return torch.cat(x), torch.cat(relevance)
 
 
+def take_step(model: nn.Module, strategy: Strategy, by: float, rate: float, inputs: Tensor) -> None:
+    """Stand for a step of the optimiser: gradients of one, every weight moved by -`by`."""
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    strategy.after_backward(model)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.sub_(by)
+    strategy.after_step(model, rate, inputs)
+
+
 def method(name: str, **settings: Any) -> Strategy:
     """Build a method."""
     return make_strategy(LifelongConfig.model_validate({"strategy": name, **settings}))

@@ -161,7 +161,8 @@ def _compare(sitting: Sitting, progress: Silent) -> dict[str, Any]:
     ]
     tried = f": {layout.plan.budget} settings tried of each method that has something to choose" if curves else ""
     title = f"Sweep on {layout.dataset.name}{tried}"
-    return compare([job.out for job in jobs], layout.out / "report.html", title=title, curves=curves, progress=progress)
+    runs, page = [job.out for job in jobs], layout.out / "report.html"
+    return compare(runs, page, title=title, curves=curves, retrievals=True, progress=progress)
 
 
 def _record(

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from mas_triplets.errors import UserError
-from mas_triplets.evaluation.averages import deviation
+from mas_triplets.evaluation.averages import plasticity, whole_deviation, whole_mean
 from mas_triplets.evaluation.stored_results import own_task_map
 from mas_triplets.sweep.grid import Setting, value_text
 
@@ -65,10 +65,8 @@ def numbers_of(results: Mapping[str, Any], name: str) -> Numbers:
             f"{name} has no own-task or all-facts mAP on the part '{results['run']['part']}': a task has no picture "
             "there, or is not learnt; prepare the data set with more pictures in that part, or make fewer tasks"
         )
-    R = own_task_map(results)["R"]
-    learnt = [row[j] for j, row in enumerate(R)]
-    plasticity = None if any(value is None for value in learnt) else fmean(learnt)
-    return Numbers(results["average"], results["all"], results["forgetting"], plasticity)
+    learnt = plasticity(own_task_map(results)["R"])
+    return Numbers(results["average"], results["all"], results["forgetting"], learnt)
 
 
 def choose(tried: Sequence[Tried]) -> Tried:
@@ -117,7 +115,4 @@ def mean_and_deviation(name: str, values: Sequence[float | None]) -> dict[str, f
     >>> mean_and_deviation("all", [0.25, 0.75])
     {'all': 0.5, 'all_sd': 0.3535533905932738}
     """
-    known = [value for value in values if value is not None]
-    if not known or len(known) < len(values):
-        return {name: None, f"{name}_sd": None}
-    return {name: fmean(known), f"{name}_sd": deviation(known)}
+    return {name: whole_mean(values), f"{name}_sd": whole_deviation(values)}

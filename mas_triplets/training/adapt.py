@@ -38,6 +38,7 @@ _WHY_NOT = {
     "ewc": "its importance needs the labels of pictures",
     "si": "its importance is that of the steps of learning",
     "l2": "it holds every weight alike",
+    "merging": "its importance says how much earlier tasks weigh, not what is held",
     "online-mas": "it measures on the stream it learns from",
 }
 _OF_THE_OLD = shutil.ignore_patterns("checkpoint", "results*.json", "report.html", ".*")  # not copied

@@ -16,6 +16,9 @@ from mas_triplets.evaluation.sections.definitions import term_link
 _FEW = 3
 """References whose tests are shown without being folded out."""
 
+_MANY = 20
+"""Runs whose table is folded, or it would part the page."""
+
 _ASIDE = ("strength", "seed")
 """Texts that stand at the right of their column, like numbers."""
 
@@ -34,9 +37,12 @@ def method_section(methods: Table, further: Table) -> Html:
 
 
 def run_section(table: Table) -> Html:
-    """Show the table of the runs."""
+    """Show the table of the runs, to fold out if they are many."""
     text = "Of own-task mAP, but for “all facts”: mAP of all facts over all pictures. Best of each column marked."
-    return html.join((element("p", text), shown_table(table)))
+    shown = shown_table(table)
+    if len(table.rows) > _MANY:
+        shown = html.details(f"All {len(table.rows)} runs", shown)
+    return html.join((element("p", text), shown))
 
 
 def paired_section(table: Table | None) -> Html | None:

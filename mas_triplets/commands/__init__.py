@@ -1,0 +1,1 @@
+"""What each verb of the command line does: thin functions over what the library offers."""
