@@ -23,6 +23,9 @@ class DataConfig(Node):
     """What is embedded: the whole picture, or the box of each fact."""
     train_parts: Annotated[tuple[Part, ...], Field(min_length=1)] = ("train",)
     """Parts whose pictures are learnt from; add `val` for a final run, once nothing is left to choose."""
+    shared_pictures: bool = True
+    """Whether a picture is learnt from in every task that it shows a fact of; with false in one of them only, drawn at
+    random by the split's seed, with the facts of that task."""
     unseen_facts: Literal["error", "allow"] = "error"
     """What to do about facts without a training picture: stop, or learn the others and judge these as unseen."""
     cache: Path | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,6 +49,30 @@ class Items:
             return self
         part = np.where(np.isin(self.image, list(images)), -1, self.part)
         return dataclasses.replace(self, part=part)
+
+    def in_one_task(self, tasks: Sequence[IntArray], parts: tuple[str, ...], seed: int) -> Items:
+        """Return the same items, of which each in one of `parts` keeps the facts of a single task.
+
+        The task is drawn, all alike, from those that it shows a fact of, so no picture is learnt from in two tasks.
+        Other items, and facts of no task, are as they were.
+
+        Args:
+            tasks: the fact_ids of each task; no fact is in two.
+            parts: whose items are dealt out.
+            seed: of the drawing.
+        """
+        facts = max(int(self.pair_fact.max(initial=-1)), *(int(max(task)) for task in tasks)) + 1
+        task_of = np.full(facts, -1)
+        for number, task in enumerate(tasks):
+            task_of[np.asarray(task)] = number
+        task = task_of[self.pair_fact]
+        dealt = np.isin(self.part[self.pair_item], [PARTS.index(part) for part in parts]) & (task >= 0)
+        luck = np.random.default_rng(seed).random((len(self), len(tasks)))
+        shows = np.zeros((len(self), len(tasks)), dtype=np.bool_)
+        shows[self.pair_item[dealt], task[dealt]] = True
+        chosen = np.where(shows, luck, -1.0).argmax(axis=1)
+        kept = ~dealt | (chosen[self.pair_item] == task)
+        return dataclasses.replace(self, pair_item=self.pair_item[kept], pair_fact=self.pair_fact[kept])
 
     def labels(self, items: IntArray, fact_ids: IntArray) -> Labels:
         """Return which of the facts each of the items shows. Both lists hold distinct numbers."""

@@ -32,6 +32,7 @@ from mas_triplets.model.triplet import TripletModel
 from mas_triplets.progress import SILENT, Silent
 from mas_triplets.threads import limited_threads
 from mas_triplets.training.run_folder import RunFolder
+from mas_triplets.training.stages import training_items
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def evaluate(run: RunFolder | str | Path, *, part: str | None = None, progress: 
         stages = list(_stages(run, dataset, benchmark, codes, progress))
     scores = dict(enumerate(stage.scores for stage in stages))
     results = collect(run, dataset, [task.name for task in split.tasks], part, scores)
-    results |= _breakdowns(run, benchmark, codes, stages)
+    taught = training_counts(training_items(run.config, dataset, split), run.config.data.train_parts, len(codes))
+    results |= _breakdowns(benchmark, taught, codes, stages)
     if codes.size and (codes[:, 1:] < 0).all():
         learnt = {stage.learnt: stage.scores for stage in stages}
         results["accuracy"] = accuracy_record(results["matrices"], learnt, benchmark.tasks)
@@ -147,17 +149,16 @@ def _stages(
         yield Stage(len(seen), scores, drift, swapped)
 
 
-def _breakdowns(run: RunFolder, benchmark: Benchmark, codes: IntArray, stages: Sequence[Stage]) -> dict[str, Any]:
+def _breakdowns(benchmark: Benchmark, taught: IntArray, codes: IntArray, stages: Sequence[Stage]) -> dict[str, Any]:
     """Return what results.json holds besides matrices: kinds of facts, swapped roles, drift."""
     last, tasks = stages[-1], len(benchmark.tasks)
     facts = benchmark.facts_of_tasks(range(last.learnt))
-    counts = training_counts(benchmark.items, run.config.data.train_parts, len(codes))
     all_facts, own_task = (
         last.scores["fact_to_image", gallery, "reembedded"].per_fact for gallery in ("generalized", "standard")
     )
     return {
-        "by_training_count": by_training_count(facts, counts, all_facts, own_task),
-        "by_seen": by_seen(facts, codes, counts, all_facts, own_task),
+        "by_training_count": by_training_count(facts, taught, all_facts, own_task),
+        "by_seen": by_seen(facts, codes, taught, all_facts, own_task),
         "swapped_roles": last.swapped_roles,
         "drift": drift_record(stage_rows({stage.learnt: stage.drift for stage in stages}, tasks)),
     }

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from mas_triplets.config import RunConfig
-from mas_triplets.data.items import items_of
 from mas_triplets.data.prepared import PreparedDataset
 from mas_triplets.data.splits import Split
 from mas_triplets.errors import UserError
@@ -23,7 +22,7 @@ from mas_triplets.files import sha256_of_json
 from mas_triplets.sweep.grid import Setting, setting_name
 from mas_triplets.sweep.jobs import Job, Kind, is_done, lender_of
 from mas_triplets.sweep.plan import Candidate, SweepPlan, run_config
-from mas_triplets.training.stages import check_training_items
+from mas_triplets.training.stages import check_training_items, training_items
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,6 @@ class Layout:
         Raises:
             UserError: a task has no training picture, or none in the part that is judged.
         """
-        items = items_of(self.dataset, self.plan.config.data.region)
         first = self.plan.candidates[0]
         looked_at = {False: self.plan.orders}
         if any(candidate.chooses for candidate in self.plan.candidates):
@@ -83,6 +81,7 @@ class Layout:
         for choosing, numbers in looked_at.items():
             for number in numbers:
                 config, split = self._config(first, first.settings[0], number, choosing=choosing), self.splits[number]
+                items = training_items(config, self.dataset, split)
                 check_training_items(config, self.dataset, items, split)
                 part = config.evaluation.part
                 for task in split.tasks:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from mas_triplets.config import RunConfig, flat_values
-from mas_triplets.data.items import items_of
 from mas_triplets.data.prepared import PreparedDataset
 from mas_triplets.data.splits import read_split
 from mas_triplets.errors import Stopped, UserError
@@ -34,7 +33,7 @@ from mas_triplets.training.log import RunLog
 from mas_triplets.training.processes import Processes
 from mas_triplets.training.run_folder import FINGERPRINTS, RunFolder, new_record
 from mas_triplets.training.session import Session
-from mas_triplets.training.stages import StageData, check_training_items, stage_data, stages_of
+from mas_triplets.training.stages import StageData, check_training_items, stage_data, stages_of, training_items
 from mas_triplets.training.state import DONE, LEARNT, TrainingState
 
 Resume = Literal["auto", "never"]
@@ -78,7 +77,7 @@ def train(
     dataset = PreparedDataset.open(config.data.path)
     dataset.check_has_pictures()
     split = read_split(dataset, config.data.split)
-    items = items_of(dataset, config.data.region)
+    items = training_items(config, dataset, split)
     check_training_items(config, dataset, items, split)
     processes = Processes.start(config.train.device)
     progress = progress if processes.main else SILENT

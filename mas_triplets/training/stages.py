@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mas_triplets.config import LossConfig, RunConfig, TrainConfig
 from mas_triplets.data.format import PARTS
-from mas_triplets.data.items import Items, Labels
+from mas_triplets.data.items import Items, Labels, items_of
 from mas_triplets.data.prepared import IntArray, PreparedDataset
 from mas_triplets.data.splits import Split
 from mas_triplets.errors import UserError
@@ -107,6 +107,14 @@ def stage_data(
     return StageData(chosen, fact_ids, items.labels(chosen, fact_ids), vectors.to(device), mask.to(device))
 
 
+def training_items(config: RunConfig, dataset: PreparedDataset, split: Split) -> Items:
+    """Return the items of a data set with what a run may learn of them: see `data.shared_pictures`."""
+    items = items_of(dataset, config.data.region)
+    if config.data.shared_pictures:
+        return items
+    return items.in_one_task([np.array(task.fact_ids) for task in split.tasks], config.data.train_parts, split.seed)
+
+
 def check_training_items(
     config: RunConfig, dataset: PreparedDataset, items: Items, split: Split, unreadable: int = 0
 ) -> None:
@@ -127,6 +135,8 @@ def check_training_items(
     counts = np.bincount(seen, minlength=len(dataset.facts))
     unseen = [str(dataset.facts[fact]) for fact in np.flatnonzero(counts == 0)]
     why = f" ({unreadable} pictures cannot be read)" if unreadable else ""
+    if not config.data.shared_pictures:
+        why += ", each picture being learnt from in one task (data.shared_pictures=false)"
     if unseen and config.data.unseen_facts == "error":
         raise UserError(
             f"{len(unseen)} facts of {dataset.folder} have no picture in {' or '.join(config.data.train_parts)}{why}, "
