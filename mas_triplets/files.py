@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mas_triplets.errors import UserError
+from mas_triplets.exchange import exchange
 
 
 @contextmanager
@@ -73,6 +74,9 @@ def scratch_folder(path: Path) -> Iterator[Path]:
 def put_in_place(temporary: Path, path: Path) -> None:
     """Rename the finished folder `temporary` to `path`; what was there is removed once the new one stands.
 
+    Where the system can exchange two folders, a reader finds the old one or the new one at any moment, also after a
+    kill; elsewhere there is a moment between two renamings when it finds none.
+
     Raises:
         UserError: `path` is the working directory, which cannot be replaced from within.
     """
@@ -80,12 +84,15 @@ def put_in_place(temporary: Path, path: Path) -> None:
     if path.exists():
         old = path.with_name(f".{path.name}.{os.getpid()}.old")
         try:
-            path.rename(old)
+            if exchange(temporary, path):
+                temporary.rename(old)
+            else:
+                path.rename(old)
+                temporary.rename(path)
         except OSError as error:
             if error.errno != errno.EBUSY:
                 raise
             raise UserError(f"{path} is a mount point, which cannot be replaced: name a folder inside it") from None
-        temporary.rename(path)
         shutil.rmtree(old)
     else:
         temporary.rename(path)
@@ -103,11 +110,22 @@ def locked(folder: Path, what: str) -> Iterator[None]:
         UserError: another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as handle:
+    with locked_by(folder / ".lock", f"{what} is at work in {folder}: wait for its end, or name another folder"):
+        yield
+
+
+@contextmanager
+def locked_by(path: Path, otherwise: str) -> Iterator[None]:
+    """Hold a lock by the file `path`, which is made and stays; it ends with the process, however that ends.
+
+    Raises:
+        UserError: another process holds it; the sentence is `otherwise`.
+    """
+    with path.open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"{what} is at work in {folder}: wait for its end, or name another folder") from None
+            raise UserError(otherwise) from None
         yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -103,9 +104,56 @@ def test_scores_are_cosines_of_centred_features(home: Path) -> None:
     assert results["all"] == pytest.approx(np.mean(precisions), abs=1e-6)
 
 
-def test_it_is_for_comparison_only(home: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="knows facts by their pictures and not by their words"):
-        build_index(run_on(home, "two"), tmp_path / "index")
+def test_an_index_of_class_means_ranks_as_evaluation_does(home: Path, tmp_path: Path) -> None:
+    run = run_on(home, "two")
+    index = build_index(run, tmp_path / "index")
+    held, facts = run.fact_vectors(2), run.dataset().facts
+    with torch.no_grad():
+        centred = run.load_model().features(pixels_of(run, range(len(index)))) - held["centre"]
+    for row, fact in enumerate(held["fact_ids"].tolist()):
+        wanted = torch.cosine_similarity(centred, (held["vectors"][row] - held["centre"])[None]).double().numpy()
+        hits = index.search(facts[fact], len(index))
+        np.testing.assert_allclose([hit.score for hit in hits], wanted[[hit.row for hit in hits]], atol=1e-6)
+        assert [hit.slots for hit in hits] == [{"fact": hit.score} for hit in hits]
+        assert np.all(np.diff([hit.score for hit in hits]) <= 0)
+
+
+def test_a_wild_card_asks_for_the_mean_over_the_pairs_that_fit(home: Path, tmp_path: Path) -> None:
+    run = run_on(home, "two")
+    index = build_index(run, tmp_path / "index")
+    chasing = [number for number, fact in enumerate(run.dataset().facts) if fact.predicate == "chase"]
+    fitting = [picture for picture, shown in known_pairs(run, chasing).items() for _ in shown]
+    with torch.no_grad():
+        features = run.load_model().features(pixels_of(run, range(len(index))))
+    centre = run.fact_vectors(2)["centre"]
+    wanted = torch.cosine_similarity(features - centre, (features[fitting].mean(0) - centre)[None])
+    hits = index.search("<*, chase, *>", len(index))
+    np.testing.assert_allclose([hit.score for hit in hits], wanted[[hit.row for hit in hits]], atol=1e-5)
+
+
+def test_a_picture_is_asked_for_the_facts_seen_and_no_others(home: Path, tmp_path: Path) -> None:
+    index = build_index(run_on(home, "two"), tmp_path / "index")
+    found = index.facts_of(index.rows["image"][0].as_py(), 100)
+    seen = {index.facts[fact] for fact in index.run.fact_vectors(2)["fact_ids"].tolist()}
+    assert {hit.fact for hits in found.values() for hit in hits} == seen
+    with pytest.raises(UserError, match=r"no picture of <horse, ride> was learnt from, .* such as <person, ride>"):
+        index.search("<horse, ride, *>")
+
+
+def test_means_of_another_task_are_another_model(home: Path) -> None:
+    run = run_on(home, "two")
+    assert run.model_fingerprint(1) != run.model_fingerprint(2)
+
+
+def test_without_its_data_set_a_run_of_class_means_has_no_index(home: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(run_on(home, "two").path, tmp_path / "run"))
+    text = (moved / "config.yaml").read_text()
+    (moved / "config.yaml").write_text(text.replace(str(home / "data"), str(tmp_path / "gone")))
+    with pytest.raises(UserError, match="know facts by their number in the data set, and .*gone cannot be read"):
+        build_index(RunFolder(moved), tmp_path / "index", home / "pictures")
     assert not (tmp_path / "index").exists()
+
+
+def test_it_cannot_be_joined() -> None:
     with pytest.raises(UserError, match="'class-means' cannot be joined"):
         make_strategy(LifelongConfig(strategy="class-means+lwf"))

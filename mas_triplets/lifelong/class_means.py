@@ -19,7 +19,7 @@ class ClassMeans(Strategy):
     The score of a picture x for a fact f is cos(x - m, m_f - m), with m_f the mean feature of the pictures of f and m
     that of all pairs seen (Mensink et al., "Distance-based image classification", PAMI 2013; Janson et al., "A simple
     baseline that questions the use of pretrained models in continual learning", 2022). No language is used, so a fact
-    never seen has no score and a run of it has no index: it is for comparison.
+    never seen has no score; a query with a wild card asks for the mean over all facts seen that fit it.
     """
 
     name = "class-means"
@@ -49,7 +49,7 @@ class ClassMeans(Strategy):
         return {}
 
     def fact_vectors(self) -> dict[str, Tensor]:
-        """Return `fact_ids` (m,), their `vectors` m_f (m, features), and `centre` m (features,), float32."""
+        """Return `fact_ids` (m,), their `vectors` m_f (m, features), `counts` (m,), and `centre` m (features,)."""
         if self._centre is None:
             return {}
         seen = [fact for fact in sorted(self._sums) if self._sums[fact][-1] > 0]
@@ -57,6 +57,7 @@ class ClassMeans(Strategy):
         return {
             "fact_ids": torch.tensor(seen),
             "vectors": (sums[:, :-1] / sums[:, -1:]).float(),
+            "counts": sums[:, -1].float(),
             "centre": (self._centre[:-1] / self._centre[-1]).float(),
         }
 

@@ -100,7 +100,7 @@ def describe_index(path: Path) -> Tables:
     """
     path = Path(path)
     record = read_record(path)
-    check_whole(path, record, read_rows(path, record), read_faiss(path, record))
+    check_whole(path, record, read_rows(path, record), read_faiss(path, record), thorough=True)
     return {
         f"index {path.name}": [
             {

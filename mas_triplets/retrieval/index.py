@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from PIL import Image
 
@@ -18,12 +19,19 @@ from mas_triplets.data.format import ORDERS
 from mas_triplets.data.images import read_picture
 from mas_triplets.data.prepared import IntArray
 from mas_triplets.errors import UserError
-from mas_triplets.facts import SLOTS, Fact
-from mas_triplets.model.triplet import TripletModel, gallery_rows, query_rows
-from mas_triplets.retrieval.query import candidates, ranked
+from mas_triplets.facts import Fact
+from mas_triplets.model.triplet import TripletModel, query_rows
+from mas_triplets.retrieval.flat_file import Floats, vectors_of
+from mas_triplets.retrieval.kinds import KINDS
+from mas_triplets.retrieval.query import approximate_candidates, candidates, ranked
+from mas_triplets.retrieval.recall import mask_name
+from mas_triplets.retrieval.record import IndexRecord
 from mas_triplets.retrieval.scores import Array, best_first, combined, slot_parts
-from mas_triplets.retrieval.store import IndexRecord, check_whole, read_facts, read_faiss, read_record, read_rows
+from mas_triplets.retrieval.space import FactSpace, space_of
+from mas_triplets.retrieval.store import check_whole, read_facts, read_faiss, read_record, read_rows
 from mas_triplets.training.run_folder import RunFolder
+
+_TRIES = 20  # to read an index that another process keeps writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,8 @@ class Hit:
         image: path of the picture.
         box: [x1, y1, x2, y2] in its pixels, or None for the whole picture.
         slots: the part of the score of each slot the query has; their mean (cosine) or sum (euclidean) is the score.
+            With class means the one part is `fact`.
+        row: of the index.
     """
 
     rank: int
@@ -43,6 +53,7 @@ class Hit:
     image: str
     box: Box | None
     slots: dict[str, float]
+    row: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +79,15 @@ class FactIndex:
         path: its folder.
         record: the contents of index.json.
         faiss: the FAISS index; row r is `rows` row r.
-        rows: rows.parquet: row, image, width, height, box, model_version.
+        exact: the same rows in a flat index, a memory map; the same object where the index is flat.
+        rows: rows.parquet: row, image, width, height, box, model_version, content.
         run: the run whose model filled it.
     """
 
     path: Path
     record: IndexRecord
     faiss: Any
+    exact: Any
     rows: pa.Table
     run: RunFolder
 
@@ -91,16 +104,33 @@ class FactIndex:
                 is no longer the one that filled the index; the sentence names the file and the remedy.
         """
         path = Path(path)
+        for _ in range(_TRIES):
+            before = _written(path)
+            try:
+                return cls._read(path, run)
+            except UserError:
+                if _written(path) == before:  # else another process has just put another one in its place
+                    raise
+        return cls._read(path, run)
+
+    @classmethod
+    def _read(cls, path: Path, run: str | Path | RunFolder | None) -> FactIndex:
+        written = _written(path)
         record = read_record(path)
         index, rows = read_faiss(path, record), read_rows(path, record)
+        exact = index if record.kind == "flat" else read_faiss(path, record, "exact.faiss")
         check_whole(path, record, rows, index)
+        if _written(path) != written:
+            raise UserError(f"{path} is being written again and again by another process: try later")
         found = _find_run(path, record, run)
-        if (found.language.dim, found.config.model.score) != (record.dim, record.score):
+        opened = cls(path, record, index, exact, rows, found)
+        space = opened.space
+        if (space.dim, space.score, space.parts) != (record.dim, record.score, record.parts):
             raise UserError(
                 f"{path} holds {record.score} rows of {record.dim} numbers a slot, the model of {found.path} has "
-                f"{found.language.dim} and scores by {found.config.model.score}: {record.remedy(path, found.path)}"
+                f"{space.dim} and scores by {space.score}: {record.remedy(path, found.path)}"
             )
-        return cls(path, record, index, rows, found)
+        return opened
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -120,14 +150,51 @@ class FactIndex:
         _check_k(k)
         if not facts:
             return []
-        parsed = [fact if isinstance(fact, Fact) else Fact.parse(fact) for fact in facts]
-        vectors, mask = self.run.language.embed(parsed)
+        vectors, mask = self.space.embed([fact if isinstance(fact, Fact) else Fact.parse(fact) for fact in facts])
         queries = query_rows(vectors, mask, self.record.score).numpy()
-        found = candidates(self.faiss, queries, k)
-        return [
-            self._hits(fact, *ranked(self.faiss, rows, vector[None], present, self.record.score, k))
-            for fact, rows, vector, present in zip(parsed, found, vectors.numpy(), mask.numpy(), strict=True)
-        ]
+        by_mask: dict[str, list[int]] = {}
+        for place, present in enumerate(mask.tolist()):
+            by_mask.setdefault(mask_name(self.record.parts, present), []).append(place)
+        answer: list[list[Hit]] = [[] for _ in facts]
+        for name, places in by_mask.items():
+            found = self._candidates(name, queries[places], k)
+            for place, rows in zip(places, found, strict=True):
+                answer[place] = self._ranked(rows, vectors[place].numpy()[None], mask[place].numpy(), k)
+        return answer
+
+    def is_exact(self, fact: Fact | str) -> bool:
+        """Whether the answer to a fact is found by comparing every row; else see `record.search` for its recall."""
+        _, mask = self.space.embed([fact if isinstance(fact, Fact) else Fact.parse(fact)])
+        return self.record.search[mask_name(self.record.parts, mask[0].tolist())].parameters is None
+
+    def similar(self, picture: str | Path | Image.Image | int, k: int = 10) -> list[Hit]:
+        """Return the `k` rows most like a picture, best first, by comparing every row, part by part.
+
+        The score is the mean over the slots of the cosines of two pictures' embeddings, or for euclidean minus the sum
+        of their squared distances.
+
+        Args:
+            picture: a file, a picture, or the number of a row, which with the others of its picture is left out.
+            k: at least 1.
+
+        Raises:
+            UserError: the picture cannot be read, there is no such row, or k < 1.
+        """
+        _check_k(k)
+        own: IntArray = np.empty(0, dtype=np.int64)
+        if isinstance(picture, int):
+            if not 0 <= picture < len(self):
+                raise UserError(f"{self.path} has no row {picture}: its rows are 0 to {len(self) - 1}")
+            row = self.vectors[picture : picture + 1]
+            own = np.flatnonzero(pc.equal(self.rows["image"], self.rows["image"][picture]).to_numpy())
+        else:
+            row = self._embedded(picture if isinstance(picture, Image.Image) else read_picture(Path(picture)))
+        parts = len(self.record.parts)
+        wanted = np.asarray(row[:, : parts * self.record.dim], dtype=np.float32).reshape(1, parts, self.record.dim)
+        mask = np.ones((1, parts), dtype=np.float32)
+        query = query_rows(torch.from_numpy(wanted.copy()), torch.from_numpy(mask), self.record.score).numpy()
+        found = np.setdiff1d(candidates(self.exact, query, k + len(own))[0], own)
+        return self._ranked(found, wanted, mask[0], k)
 
     def search_picture(self, path: str | Path, k: int = 10) -> list[FactHit]:
         """Return the `k` best facts of each order for the picture in a file, order 1 first; see `facts_of`."""
@@ -145,17 +212,31 @@ class FactIndex:
         _check_k(k)
         if not isinstance(picture, Image.Image):
             picture = read_picture(Path(picture))
-        parts, scores, mask = self._scored_facts(self._embedded(picture))
-        orders = mask.sum(-1)
+        asked = self._asked
+        vectors, mask = (tensor.numpy() for tensor in self.space.embed(asked))
+        parts = slot_parts(self._embedded(picture), vectors, self.record.score)
+        scores = combined(parts, mask, self.record.score)
+        orders = np.array([fact.order for fact in asked])
         answer: dict[int, list[FactHit]] = {}
         for order in ORDERS:
             ids = np.flatnonzero(orders == order)
             best = ids[best_first(scores[ids], ids, k)]
             answer[order] = [
-                FactHit(rank, float(scores[i]), self.facts[i], _slots(self.facts[i], parts[i]))
+                FactHit(rank, float(scores[i]), asked[i], self._parts(parts[i], mask[i]))
                 for rank, i in enumerate(best.tolist(), 1)
             ]
         return answer
+
+    @cached_property
+    def space(self) -> FactSpace:
+        """How pictures and facts are compared."""
+        stage = self.record.model.after_task
+        return space_of(self.run, stage, self.facts if self.run.fact_vectors(stage) else None)
+
+    @cached_property
+    def vectors(self) -> Floats:
+        """All rows (N, numbers per row), a view of the memory map; they must not be changed."""
+        return vectors_of(self.exact)
 
     @cached_property
     def facts(self) -> tuple[Fact, ...]:
@@ -171,28 +252,46 @@ class FactIndex:
         """The model that filled the index, on the CPU."""
         return self.run.load_model(self.record.model.after_task)
 
-    def _embedded(self, picture: Image.Image) -> Array:
+    @cached_property
+    def _asked(self) -> list[Fact]:
+        return [self.facts[place] for place in self.space.known(self.facts).tolist()]
+
+    def _embedded(self, picture: Image.Image) -> Floats:
         pixels = self.model.encoder.view.draw(picture.convert("RGB"))
         with torch.inference_mode():
-            embedding = self.model(torch.from_numpy(np.array(pixels)[None]))
-        return np.asarray(gallery_rows(embedding, self.record.dim, self.record.score).numpy(), dtype=np.float64)
+            row: Floats = self.space.rows(self.model, torch.from_numpy(np.array(pixels)[None])).numpy()
+        return row
 
-    def _scored_facts(self, row: Array) -> tuple[Array, Array, Array]:
-        vectors, mask = (tensor.numpy() for tensor in self.run.language.embed(self.facts))
-        parts = slot_parts(row, vectors, self.record.score)
-        return parts, combined(parts, mask, self.record.score), mask
+    def _candidates(self, name: str, queries: Floats, k: int) -> IntArray:
+        """Return candidate rows of queries with one mask; whatever is found too few for is searched exactly."""
+        searching = self.record.search[name]
+        if searching.parameters is None:
+            return candidates(self.exact, queries, k)
+        found = approximate_candidates(self.faiss, KINDS[self.record.kind], searching.parameters, queries, k)
+        if ((found >= 0).sum(1) < min(k, len(self))).any():
+            return candidates(self.exact, queries, k)
+        return found
 
-    def _hits(self, fact: Fact, rows: IntArray, scores: Array, parts: Array) -> list[Hit]:
+    def _ranked(self, rows: IntArray, wanted: Floats, mask: Floats, k: int) -> list[Hit]:
+        rows, scores, parts = ranked(self.vectors, rows[rows >= 0], wanted, mask, self.record.score, k)
         table = self.rows.take(rows)
-        columns = (table["image"].to_pylist(), table["box"].to_pylist(), scores.tolist(), parts)
+        columns = (table["image"].to_pylist(), table["box"].to_pylist(), scores.tolist(), parts, rows.tolist())
         return [
-            Hit(rank, score, image, None if box is None else tuple(box), _slots(fact, part))
-            for rank, (image, box, score, part) in enumerate(zip(*columns, strict=True), 1)
+            Hit(rank, score, image, None if box is None else tuple(box), self._parts(part, mask), row)
+            for rank, (image, box, score, part, row) in enumerate(zip(*columns, strict=True), 1)
         ]
 
+    def _parts(self, part: Array, mask: Floats) -> dict[str, float]:
+        named = zip(self.record.parts, part.tolist(), mask.tolist(), strict=True)
+        return {name: value for name, value, present in named if present}
 
-def _slots(fact: Fact, part: Array) -> dict[str, float]:
-    return {slot: value for slot, present, value in zip(SLOTS, fact.mask, part.tolist(), strict=True) if present}
+
+def _written(path: Path) -> bytes | None:
+    """Return index.json as it stands, which differs between any two writings of an index."""
+    try:
+        return (path / "index.json").read_bytes()
+    except OSError:
+        return None
 
 
 def _check_k(k: int) -> None:

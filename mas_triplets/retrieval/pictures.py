@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,11 @@ class Pictures:
     image: IntArray
     box: npt.NDArray[np.float32]
 
+    @property
+    def count(self) -> int:
+        """How many pictures there are."""
+        return int((np.diff(self.image, prepend=-1) != 0).sum())
+
 
 @dataclass(frozen=True)
 class Decoded:
@@ -51,7 +57,8 @@ class Decoded:
         path: its file.
         size: (width, height) in pixels as stored.
         box: (n, 4) the boxes of its items, NaN for the whole picture.
-        pixels: n items, each (size, size, 3); none if the picture could not be read.
+        pixels: n items, each (size, size, 3); none if the picture could not be read or was passed over.
+        content: SHA-256 of the file, 32 bytes; empty if it could not be read.
         problem: why it could not be read, or None.
     """
 
@@ -59,6 +66,7 @@ class Decoded:
     size: tuple[int, int]
     box: npt.NDArray[np.float32]
     pixels: list[Pixels]
+    content: bytes = b""
     problem: str | None = None
 
 
@@ -78,10 +86,26 @@ def pictures_of(run: RunFolder, images: Path | None) -> Pictures:
     return Pictures(images, "folder", "image", paths, items.image, items.box)
 
 
-def decoded(pictures: Pictures, view: View) -> Iterator[Decoded]:
+def content_of(path: Path) -> bytes:
+    """Return the SHA-256 of a picture's file, 32 bytes.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: it should be a picture") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def decoded(pictures: Pictures, view: View, passed_over: Collection[bytes] = ()) -> Iterator[Decoded]:
     """Yield the pictures in order, decoded in threads; at most some tens wait at any time.
 
-    One that cannot be read is yielded with its `problem` and without pixels.
+    One that cannot be read is yielded with its `problem` and without pixels; one with a content that is
+    `passed_over`, without pixels.
     """
     starts = np.flatnonzero(np.diff(pictures.image, prepend=-1))
     spans = list(zip(starts.tolist(), [*starts[1:].tolist(), len(pictures.image)], strict=True))
@@ -90,13 +114,16 @@ def decoded(pictures: Pictures, view: View) -> Iterator[Decoded]:
         path, box = pictures.paths[pictures.image[start]], pictures.box[start:stop]
         try:
             str(path).encode()
+            content = content_of(path)
+            if content in passed_over:
+                return Decoded(path, (0, 0), box, [], content)
             picture = read_picture(path)
             regions = [None if np.isnan(row).any() else tuple(row.tolist()) for row in box]
-            return Decoded(path, picture.size, box, [view.draw(picture, region) for region in regions])
+            return Decoded(path, picture.size, box, [view.draw(picture, region) for region in regions], content)
         except UnicodeEncodeError:
-            return Decoded(path, (0, 0), box, [], "its name is not valid Unicode")
+            return Decoded(path, (0, 0), box, [], problem="its name is not valid Unicode")
         except (UserError, ValueError) as error:  # ValueError: a box that goes beyond the picture
-            return Decoded(path, (0, 0), box, [], str(error))
+            return Decoded(path, (0, 0), box, [], problem=str(error))
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         ahead: list[Future[Decoded]] = []

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mas_triplets.data.prepared import IntArray
+from mas_triplets.retrieval.kinds import Kind, Parameters, search_parameters
 from mas_triplets.retrieval.scores import Array, ScoreKind, best_first, combined, slot_parts
 
 _MARGIN = 16
@@ -22,7 +23,7 @@ def candidates(index: Any, queries: npt.NDArray[np.float32], k: int) -> IntArray
     last one is clearly worse than the k-th.
 
     Args:
-        index: an inner-product index of FAISS with at least one row.
+        index: a flat inner-product index of FAISS with at least one row.
         queries: (M, numbers per row), float32; one matrix product serves them all.
         k: at least 1.
     """
@@ -37,24 +38,48 @@ def candidates(index: Any, queries: npt.NDArray[np.float32], k: int) -> IntArray
         wanted = min(index.ntotal, 4 * wanted)
 
 
+def approximate_candidates(
+    index: Any, kind: Kind, parameters: Parameters, queries: npt.NDArray[np.float32], k: int
+) -> IntArray:
+    """Return rows (M, c) among which the `k` best of each query are likely to be; -1 where fewer were found.
+
+    Args:
+        index: of any kind; see `candidates` for the other arguments.
+        kind: what it is.
+        parameters: how hard it searches: one of `Kind.settings`.
+        queries: (M, numbers per row), float32.
+        k: at least 1.
+    """
+    wanted = min(index.ntotal, max(k + _MARGIN, k * kind.rerank))
+    if parameters.get("efSearch", wanted) < wanted:
+        parameters = {"efSearch": wanted}
+    _, rows = index.search(queries, wanted, params=search_parameters(kind, parameters))
+    return np.asarray(rows, dtype=np.int64)
+
+
 def ranked(
-    index: Any, rows: IntArray, vectors: npt.NDArray[np.float32], mask: npt.NDArray[np.float32], kind: ScoreKind, k: int
+    vectors: npt.NDArray[np.float32],
+    rows: IntArray,
+    wanted: npt.NDArray[np.float32],
+    mask: npt.NDArray[np.float32],
+    kind: ScoreKind,
+    k: int,
 ) -> tuple[IntArray, Array, Array]:
     """Score candidate rows (c,) of one query in double precision and keep the `k` best; ties go to the lower row.
 
     Args:
-        index: the index, which gives a row's numbers back.
+        vectors: (N, numbers per row) all rows of the index.
         rows: (c,) candidates.
-        vectors: (1, 3, D) language embeddings of the query.
-        mask: (3,) which slots it has.
+        wanted: (1, S, D) embedding of the query.
+        mask: (S,) which parts it has.
         kind: `cosine` or `euclidean`.
         k: at least 1.
 
     Returns:
-        (rows, scores, parts) of the min(k, c) best: (k,), (k,) and (k, 3).
+        (rows, scores, parts) of the min(k, c) best: (k,), (k,) and (k, S).
     """
     blocks = (rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK))
-    parts = np.concatenate([slot_parts(index.reconstruct_batch(block), vectors, kind) for block in blocks])
+    parts = np.concatenate([slot_parts(vectors[block], wanted, kind) for block in blocks])
     scores = combined(parts, mask, kind)
     best = best_first(scores, rows, k)
     return rows[best], scores[best], parts[best]

@@ -11,26 +11,26 @@ Array = npt.NDArray[np.float64]
 ScoreKind = Literal["cosine", "euclidean"]
 
 
-def numbers_per_row(dim: int, kind: ScoreKind) -> int:
-    """Return how many numbers `gallery_rows` makes of a picture: 3D for cosine, 3D + 3 for euclidean."""
-    return 3 * dim if kind == "cosine" else 3 * dim + 3
+def numbers_per_row(dim: int, kind: ScoreKind, slots: int = 3) -> int:
+    """Return how many numbers a picture has in an index: SD for cosine, SD + S for euclidean, with S slots."""
+    return slots * dim if kind == "cosine" else slots * dim + slots
 
 
 def slot_parts(rows: npt.NDArray[Any], vectors: npt.NDArray[Any], kind: ScoreKind) -> Array:
-    """Return each slot's part of the score, (N, 3); N or M may be 1 and then meets all of the other.
+    """Return each slot's part of the score, (N, S); N or M may be 1 and then meets all of the other.
 
     cosine: cos(F_k, L_k), -1 to 1. euclidean: -||F_k - L_k||^2, at most 0. Parts of absent slots mean nothing.
     Each row is summed by itself, so equal rows have equal parts wherever they stand.
 
     Args:
-        rows: (N, 3D) or (N, 3D + 3) rows of an index, as `gallery_rows` makes them.
-        vectors: (M, 3, D) language embeddings of facts, of unit length; N = M, N = 1 or M = 1.
+        rows: (N, SD) or (N, SD + S) rows of an index, as `gallery_rows` makes them.
+        vectors: (M, S, D) embeddings of facts, of unit length for cosine; N = M, N = 1 or M = 1.
         kind: `cosine` or `euclidean`.
 
     Example: for D = 1, row [1, -1, 1] and fact vectors [[1], [1], [0]] the cosine parts are [1, -1, 0].
     """
-    dim = vectors.shape[-1]
-    slots = np.asarray(rows[:, : 3 * dim], dtype=np.float64).reshape(len(rows), 3, dim)
+    count, dim = vectors.shape[-2:]
+    slots = np.asarray(rows[:, : count * dim], dtype=np.float64).reshape(len(rows), count, dim)
     wanted = np.asarray(vectors, dtype=np.float64)
     if kind == "cosine":
         parts: Array = (slots * wanted).sum(-1)
@@ -40,7 +40,7 @@ def slot_parts(rows: npt.NDArray[Any], vectors: npt.NDArray[Any], kind: ScoreKin
 
 
 def combined(parts: Array, mask: npt.NDArray[Any], kind: ScoreKind) -> Array:
-    """Return the scores (N,) of parts (N, 3) under a mask (3,) or (N, 3): the mean over present slots, or the sum.
+    """Return the scores (N,) of parts (N, S) under a mask (S,) or (N, S): the mean over present slots, or the sum.
 
     Example: parts [[0.5, 1.0, 9.0]] under mask (1, 1, 0) are 0.75 for cosine, 1.5 for euclidean.
     """

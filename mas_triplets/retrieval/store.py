@@ -1,27 +1,28 @@
 """The index folder on disk: index.faiss, rows.parquet, index.json, and the facts a picture can be asked for.
 
-index.faiss that plain FAISS reads, an inner-product index over `gallery_rows`; rows.parquet: row -> image, box;
-index.json: what it is, where it comes from; facts.parquet: the facts of the run's data set; skipped.jsonl: what could
-not be read, {image, reason} a line. Written whole or not at all.
+index.faiss that plain FAISS reads, an inner-product index over `gallery_rows`; exact.faiss: the same rows in a flat
+index, where index.faiss is of another kind; rows.parquet: row -> image, box; index.json: what it is, where it comes
+from; facts.parquet: the facts of the run's data set; skipped.jsonl: what could not be read, {image, reason} a line.
+Written whole or not at all.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import faiss
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from mas_triplets.errors import UserError
 from mas_triplets.facts import SLOTS, Fact
 from mas_triplets.files import read_json, sha256_of_file
-from mas_triplets.retrieval.scores import ScoreKind, numbers_per_row
-
-SCHEMA: Final = "mas_triplets_index/1"
-"""Version of the format, written in index.json."""
+from mas_triplets.retrieval.flat_file import read_flat
+from mas_triplets.retrieval.record import SCHEMA, IndexRecord
+from mas_triplets.retrieval.scores import numbers_per_row
 
 ROWS: Final = pa.schema(
     [
@@ -31,66 +32,17 @@ ROWS: Final = pa.schema(
         pa.field("height", pa.int32(), nullable=False),
         pa.field("box", pa.list_(pa.float32(), 4)),
         pa.field("model_version", pa.string(), nullable=False),
+        pa.field("content", pa.binary(32), nullable=False),
     ]
 )
-"""`image` is an absolute path; `box` [x1, y1, x2, y2] in its pixels, null for the whole picture."""
+"""`image` is an absolute path; `box` [x1, y1, x2, y2] in its pixels, null for the whole picture; `model_version` the
+fingerprint of the model that made the row; `content` the SHA-256 of the picture's file."""
 
 FACTS: Final = pa.schema([pa.field(slot, pa.string(), nullable=slot != "subject") for slot in SLOTS])
 
-FILES: Final = ("index.faiss", "rows.parquet", "index.json", "facts.parquet", "skipped.jsonl")
+FILES: Final = ("index.faiss", "exact.faiss", "rows.parquet", "index.json", "facts.parquet", "skipped.jsonl")
 
-
-class _Node(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class ModelRecord(_Node):
-    """The model that filled an index."""
-
-    fingerprint: str
-    run: str
-    """The run's folder, absolute."""
-    run_relative: str
-    """The same from the index folder, for both to be moved together."""
-    after_task: int
-
-
-class PicturesRecord(_Node):
-    """What an index was filled with."""
-
-    place: str
-    kind: Literal["folder", "data set"]
-    region: Literal["image", "box"]
-    own: bool
-    """Whether it is the run's own data set."""
-    pictures: int
-    skipped: int
-
-
-class IndexRecord(_Node):
-    """The contents of index.json."""
-
-    format: Literal["mas_triplets_index/1"]
-    kind: Literal["flat"]
-    reason: str
-    recall: float
-    """Share of the true best rows that a search finds, against exact search."""
-    recall_measured: str
-    rows: int
-    numbers_per_row: int
-    score: ScoreKind
-    dim: int
-    """Numbers a slot, D."""
-    model: ModelRecord
-    pictures: PicturesRecord
-    versions: dict[str, str]
-    files: dict[str, str]
-    """SHA-256 of the other files."""
-
-    def remedy(self, out: Path, run: Path | None = None) -> str:
-        """Return the sentence part that says how to fill the index again."""
-        images = "" if self.pictures.own else f" --images {self.pictures.place}"
-        return f"fill it again with `mas-triplets index {run or self.model.run}{images} --out {out}`"
+_HASHED = 256 * 2**20  # bytes; of larger files the size alone is checked when an index is opened
 
 
 def is_index(folder: Path) -> bool:
@@ -146,20 +98,20 @@ def read_record(folder: Path) -> IndexRecord:
         ) from None
 
 
-def read_faiss(folder: Path, record: IndexRecord) -> Any:
-    """Read index.faiss and check that it is what index.json says.
+def read_faiss(folder: Path, record: IndexRecord, name: str = "index.faiss") -> Any:
+    """Read index.faiss, or exact.faiss, and check that it is what index.json says; what is flat is a memory map.
 
     Raises:
         UserError: it is absent or damaged, or of another shape; the sentence names the file and the remedy.
     """
-    path = folder / "index.faiss"
+    path = folder / name
     _check_there(path, record)
     try:
-        index = faiss.read_index(str(path))
+        index = read_flat(path) if record.kind == "flat" or name == "exact.faiss" else faiss.read_index(str(path))
     except (RuntimeError, MemoryError, ValueError) as error:
         reason = str(error).split("Error: ")[-1].split("\n")[0] or type(error).__name__
         raise UserError(f"{path} is damaged, FAISS cannot read it ({reason}): {record.remedy(folder)}") from None
-    expected = numbers_per_row(record.dim, record.score)
+    expected = numbers_per_row(record.dim, record.score, len(record.parts))
     if index.d != expected or record.numbers_per_row != expected:
         raise UserError(
             f"{path} has {index.d} numbers a row and index.json says {record.numbers_per_row}; {record.score} scores "
@@ -177,7 +129,7 @@ def read_rows(folder: Path, record: IndexRecord) -> pa.Table:
         UserError: it is absent or damaged.
     """
     table = _read_table(folder / "rows.parquet", ROWS, record)
-    if table["row"].to_pylist() != list(range(len(table))):
+    if not np.array_equal(table["row"].to_numpy(), np.arange(len(table))):
         raise UserError(f"{folder / 'rows.parquet'} is out of order: {record.remedy(folder)}")
     return table
 
@@ -198,8 +150,15 @@ def read_facts(folder: Path, record: IndexRecord) -> tuple[Fact, ...]:
     return tuple(Fact(*slots) for slots in zip(*(table[slot].to_pylist() for slot in SLOTS), strict=True))
 
 
-def check_whole(folder: Path, record: IndexRecord, rows: pa.Table, index: Any) -> None:
+def check_whole(folder: Path, record: IndexRecord, rows: pa.Table, index: Any, *, thorough: bool = False) -> None:
     """Check that the files belong together and are as they were written.
+
+    Args:
+        folder: of the index.
+        record: its index.json.
+        rows: its rows.parquet.
+        index: its index.faiss.
+        thorough: read files above 256 MiB whole as well, of which otherwise the size is checked.
 
     Raises:
         UserError: the numbers of rows differ, or a file has changed.
@@ -211,13 +170,21 @@ def check_whole(folder: Path, record: IndexRecord, rows: pa.Table, index: Any) -
         )
     for name, expected in record.files.items():
         _check_there(folder / name, record)
-        if sha256_of_file(folder / name) != expected:
-            raise UserError(f"{folder / name} is damaged, it is not what was written: {record.remedy(folder)}")
+        if (thorough or expected.bytes <= _HASHED) and sha256_of_file(folder / name) != expected.sha256:
+            raise _damaged(folder / name, record)
 
 
 def _check_there(path: Path, record: IndexRecord) -> None:
+    """Check that a file is there and as long as it was written: FAISS must not map one that is cut short."""
     if not path.is_file():
         raise UserError(f"{path} is missing, the index is not whole: {record.remedy(path.parent)}")
+    expected = record.files.get(path.name)
+    if expected is not None and path.stat().st_size != expected.bytes:
+        raise _damaged(path, record)
+
+
+def _damaged(path: Path, record: IndexRecord) -> UserError:
+    return UserError(f"{path} is damaged, it is not what was written: {record.remedy(path.parent)}")
 
 
 def _read_table(path: Path, schema: pa.Schema, record: IndexRecord) -> pa.Table:

@@ -145,10 +145,11 @@ class RunFolder:
         return {"memory": read_json(path, "what replay holds")} if path.is_file() else {}
 
     def model_fingerprint(self, stage: int | None = None) -> str:
-        """SHA-256 over the weights after `stage` stages (the last if None) and the language embeddings."""
+        """SHA-256 over the weights after `stage` stages (the last if None), the language embeddings, and class means."""
         stage = self._checked(stage)
-        weights = sha256_of_file(self.task_folder(stage) / "model.safetensors")
-        return sha256_of_json([weights, sha256_of_file(self.path / "language.safetensors")])
+        means = self.task_folder(stage) / "fact_vectors.safetensors"
+        files = [self.task_folder(stage) / "model.safetensors", self.path / "language.safetensors"]
+        return sha256_of_json([sha256_of_file(path) for path in [*files, *([means] if means.is_file() else [])]])
 
     def check_learnt(self) -> None:
         """Raise UserError if no stage is finished yet."""
