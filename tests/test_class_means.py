@@ -149,7 +149,7 @@ def test_without_its_data_set_a_run_of_class_means_has_no_index(home: Path, tmp_
     moved = Path(shutil.copytree(run_on(home, "two").path, tmp_path / "run"))
     text = (moved / "config.yaml").read_text()
     (moved / "config.yaml").write_text(text.replace(str(home / "data"), str(tmp_path / "gone")))
-    with pytest.raises(UserError, match="know facts by their number in the data set, and .*gone cannot be read"):
+    with pytest.raises(UserError, match=r"know facts by their number in the data set, and .*gone cannot be read"):
         build_index(RunFolder(moved), tmp_path / "index", home / "pictures")
     assert not (tmp_path / "index").exists()
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,6 +29,54 @@ from mas_triplets.training.run_folder import RunFolder
 
 RECALL = 0.95
 """The share of the ten best rows that an approximate search should find, if nothing else is asked for."""
+
+
+@dataclass(frozen=True)
+class Filler:
+    """A run's newest model as it fills an index.
+
+    Attributes:
+        run: the run.
+        stage: after which task.
+        fingerprint: of the model.
+        facts: of the run's data set; None if that cannot be read.
+        space: how pictures and facts are compared.
+    """
+
+    run: RunFolder
+    stage: int
+    fingerprint: str
+    facts: tuple[Fact, ...] | None
+    space: FactSpace
+
+    @classmethod
+    def of(cls, run: RunFolder, progress: Silent = SILENT) -> Filler:
+        """Return the newest model of a run; if its data set cannot be read, that is told.
+
+        Raises:
+            UserError: no task is learnt, or the run knows facts by number alone and they are not known.
+        """
+        run.check_learnt()
+        try:
+            facts = tuple(run.dataset().facts)
+        except UserError as error:
+            progress.note(f"the index cannot tell which facts hold in a picture: {error}")
+            facts = None
+        return cls(run, run.stages, run.model_fingerprint(), facts, space_of(run, run.stages, facts))
+
+    def embedder(self, progress: Silent = SILENT) -> Embedder:
+        """Load the model and return what embeds pictures with it."""
+        model = self.run.load_model(self.stage, device=device_here(self.run.config.train.device))
+        return Embedder(self.run, self.space, model, progress)
+
+    def record(self, out: Path) -> ModelRecord:
+        """Return what an index in the folder `out` says of the model."""
+        return ModelRecord(
+            fingerprint=self.fingerprint,
+            run=absolute(self.run.path),
+            run_relative=os.path.relpath(absolute(self.run.path), absolute(out)),
+            after_task=self.stage,
+        )
 
 
 def build_index(
@@ -59,44 +108,58 @@ def build_index(
     """
     wanted = check_wanted(kind, recall, memory)
     check_replaceable(out)
-    stage = max(run.stages, 0)
-    fingerprint = run.model_fingerprint(stage) if stage > 0 else run.model_fingerprint()
-    facts = _facts_of(run, progress)
-    space = space_of(run, stage, facts)
+    filler = Filler.of(run, progress)
     pictures = pictures_of(run, images)
-    embedder = Embedder(run, space, run.load_model(stage, device=device_here(run.config.train.device)), progress)
-    with scratch_folder(out) as scratch:
-        blocks = embedded_blocks(embedder, pictures, own=images is None)
-        rows = write_rows(scratch, blocks, space, fingerprint)
-        if not rows:
-            raise UserError(
-                f"none of the pictures of {pictures.place} can be read; the first: {embedder.skipped[0][1]}"
-            )
-        write_skipped(scratch, embedder.skipped, progress)
-        write_facts(scratch, facts)
-        assemble(
-            scratch,
-            wanted,
-            space,
-            facts,
-            ModelRecord(
-                fingerprint=fingerprint,
-                run=absolute(run.path),
-                run_relative=os.path.relpath(absolute(run.path), absolute(out)),
-                after_task=stage,
-            ),
-            PicturesRecord(
-                place=absolute(pictures.place),
-                kind=pictures.kind,
-                region=pictures.region,
-                own=images is None,
-                pictures=pictures.count,
-                skipped=len(embedder.skipped),
-            ),
-            progress=progress,
+    embedder = filler.embedder(progress)
+    blocks = embedded_blocks(embedder, pictures, own=images is None)
+
+    def about() -> PicturesRecord:
+        if len(embedder.skipped) == pictures.count:
+            first = embedder.skipped[0][1]
+            raise UserError(f"none of the pictures of {pictures.place} can be read; the first: {first}")
+        return PicturesRecord(
+            place=absolute(pictures.place),
+            kind=pictures.kind,
+            region=pictures.region,
+            own=images is None,
+            pictures=pictures.count,
+            skipped=len(embedder.skipped),
         )
-        put_in_place(scratch, out)
+
+    write_index(filler, out, blocks, about, wanted, embedder.skipped, progress)
     return FactIndex.open(out, run)
+
+
+def write_index(
+    filler: Filler,
+    out: Path,
+    blocks: Iterable[Block],
+    about: Callable[[], PicturesRecord],
+    wanted: Wanted,
+    skipped: Sequence[tuple[str, str]] = (),
+    progress: Silent = SILENT,
+) -> None:
+    """Write an index of rows that come in blocks to the folder `out`, whole or not at all.
+
+    Args:
+        filler: whose model makes the rows.
+        out: the folder; what is there is replaced.
+        blocks: the rows.
+        about: asked when all rows are written: what they are of.
+        wanted: kind, recall and memory.
+        skipped: (picture, reason) of those that could not be read, complete when all rows are written.
+        progress: who is told how far it is.
+
+    Raises:
+        UserError: there is no row, or the kind cannot be had.
+    """
+    with scratch_folder(out) as scratch:
+        write_rows(scratch, blocks, filler.space, filler.fingerprint)
+        pictures = about()
+        write_skipped(scratch, skipped, progress)
+        write_facts(scratch, filler.facts)
+        assemble(scratch, wanted, filler.space, filler.facts, filler.record(out), pictures, progress=progress)
+        put_in_place(scratch, out)
 
 
 def check_wanted(kind: str, recall: float, memory: int | None) -> Wanted:
@@ -129,7 +192,7 @@ def write_rows(folder: Path, blocks: Iterable[Block], space: FactSpace, model_ve
     return vectors.rows
 
 
-def write_skipped(folder: Path, skipped: list[tuple[str, str]], progress: Silent) -> None:
+def write_skipped(folder: Path, skipped: Sequence[tuple[str, str]], progress: Silent) -> None:
     """Append the pictures that could not be read to skipped.jsonl, and tell."""
     if skipped:
         lines = [to_json({"image": image, "reason": reason}, indent=None) + "\n" for image, reason in skipped]
@@ -147,11 +210,3 @@ def write_facts(folder: Path, facts: tuple[Fact, ...] | None) -> None:
         columns = zip(*(fact.slots for fact in facts), strict=True)
         table = pa.Table.from_pydict(dict(zip(SLOTS, columns, strict=True)), schema=FACTS)
         pq.write_table(table, folder / "facts.parquet", compression="zstd")
-
-
-def _facts_of(run: RunFolder, progress: Silent) -> tuple[Fact, ...] | None:
-    try:
-        return tuple(run.dataset().facts)
-    except UserError as error:
-        progress.note(f"the index cannot tell which facts hold in a picture: {error}")
-        return None

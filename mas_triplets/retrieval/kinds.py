@@ -63,7 +63,7 @@ class Kind:
             "flat": "Flat",
             "ivf": f"IVF{lists},Flat",
             "hnsw": f"HNSW{_LINKS},Flat",
-            "ivfpq": f"IVF{lists},PQ{pieces(width)}x8",
+            "ivfpq": f"IVF{lists},PQ{pieces(width)}x8np",
             "sq": "SQ8",
         }[self.name]
 

@@ -145,7 +145,7 @@ class RunFolder:
         return {"memory": read_json(path, "what replay holds")} if path.is_file() else {}
 
     def model_fingerprint(self, stage: int | None = None) -> str:
-        """SHA-256 over the weights after `stage` stages (the last if None), the language embeddings, and class means."""
+        """SHA-256 over the weights after `stage` stages (the last if None), the language embeddings and class means."""
         stage = self._checked(stage)
         means = self.task_folder(stage) / "fact_vectors.safetensors"
         files = [self.task_folder(stage) / "model.safetensors", self.path / "language.safetensors"]
