@@ -10,7 +10,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mas_triplets.commands.data import describe, export, split
-from mas_triplets.commands.finding import index, query
+from mas_triplets.commands.finding import query
+from mas_triplets.commands.indexing import app as index_app
 from mas_triplets.commands.learning import adapt, evaluate, train
 from mas_triplets.commands.methods import compare, sweep
 from mas_triplets.commands.options import Settings
@@ -58,6 +59,7 @@ def prepare() -> None:
 
 
 app.add_typer(prepare_app, name="prepare")
+app.add_typer(index_app, name="index")
 
 
 @app.command()
@@ -74,5 +76,5 @@ def demo(
     print(story)
 
 
-for verb in (split, describe, train, adapt, evaluate, compare, sweep, index, query, export):
+for verb in (split, describe, train, adapt, evaluate, compare, sweep, query, export):
     app.command(cls=Settings if verb in (train, sweep) else None)(verb)

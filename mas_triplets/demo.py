@@ -27,7 +27,8 @@ from mas_triplets.model.splitting import split_dataset
 from mas_triplets.progress import SILENT, Silent
 from mas_triplets.retrieval.answers import hits_json, hits_sheet
 from mas_triplets.retrieval.build import build_index
-from mas_triplets.retrieval.index import FactIndex, Hit
+from mas_triplets.retrieval.hits import Hit
+from mas_triplets.retrieval.index import FactIndex
 from mas_triplets.threads import limited_threads
 from mas_triplets.training.run_folder import RunFolder
 

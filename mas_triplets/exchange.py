@@ -11,7 +11,7 @@ from pathlib import Path
 
 _CWD = -100  # AT_FDCWD: paths are looked up from the working directory
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
-_CANNOT = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
+_CANNOT = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EXDEV)
 
 
 def exchange(first: Path, second: Path) -> bool:

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,9 @@ def scratch_folder(path: Path) -> Iterator[Path]:
     """
     path = _replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    put_back(path)
+    for left in _left_over(path, "partial", "old"):
+        shutil.rmtree(left, ignore_errors=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -69,6 +72,24 @@ def scratch_folder(path: Path) -> Iterator[Path]:
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def put_back(path: Path) -> None:
+    """Give a folder its name back that a process was killed over while it put another in its place.
+
+    Needed where two folders cannot be exchanged in one step: see `put_in_place`.
+    """
+    if not path.exists():
+        for left in _left_over(path, "old")[-1:]:
+            with suppress(OSError):  # another process was quicker
+                left.rename(path)
+
+
+def _left_over(path: Path, *endings: str) -> list[Path]:
+    """Return the folders beside `path`, oldest first, that processes left which run no more."""
+    found = [left for ending in endings for left in path.parent.glob(f".{glob.escape(path.name)}.*.{ending}")]
+    left = [one for one in found if one.is_dir() and not _runs(one.name.split(".")[-2])]
+    return sorted(left, key=lambda one: one.stat().st_mtime_ns)
 
 
 def put_in_place(temporary: Path, path: Path) -> None:

@@ -26,8 +26,8 @@ from mas_triplets.data.items import items_of
 from mas_triplets.data.view import View
 from mas_triplets.files import sha256_of_file
 from mas_triplets.model.triplet import gallery_rows
-from mas_triplets.retrieval.answers import describe_index
 from mas_triplets.retrieval.build import build_index
+from mas_triplets.retrieval.describe import describe_index
 from mas_triplets.retrieval.pictures import Pictures, decoded
 from mas_triplets.retrieval.store import ROWS
 from mas_triplets.training.run_folder import RunFolder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Sequence
 from contextlib import suppress
@@ -192,6 +193,15 @@ def test_a_flat_file_is_what_faiss_writes(
     assert [len(block) for block in blocks_of(read, 4)] == [4] * (sum(blocks) // 4) + [sum(blocks) % 4] * (
         sum(blocks) % 4 > 0
     )
+
+
+def test_rows_outlive_the_index_they_were_read_from(tmp_path: Path) -> None:
+    write_flat(tmp_path / "flat", 3, [np.full((1_000, 3), 7, np.float32)])
+    rows = vectors_of(read_flat(tmp_path / "flat"))
+    (tmp_path / "flat").unlink()
+    gc.collect()
+    assert (rows == 7).all()
+    assert not rows.flags.writeable
 
 
 def test_a_flat_file_that_was_not_finished_is_empty(tmp_path: Path) -> None:

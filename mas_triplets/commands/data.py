@@ -63,7 +63,7 @@ def describe(
 
         tables = describe_run(RunFolder(path))
     elif (path / "index.json").is_file():
-        from mas_triplets.retrieval.answers import describe_index
+        from mas_triplets.retrieval.describe import describe_index
 
         tables = describe_index(path)
     else:

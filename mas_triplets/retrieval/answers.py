@@ -14,8 +14,7 @@ from mas_triplets.data.sheet import INK, Box, Cell, Line, contact_sheet
 from mas_triplets.errors import UserError
 from mas_triplets.facts import Fact
 from mas_triplets.files import replacing
-from mas_triplets.retrieval.index import FactHit, Hit
-from mas_triplets.retrieval.store import check_whole, read_faiss, read_record, read_rows
+from mas_triplets.retrieval.hits import FactHit, Hit
 
 _SIDE = 160
 _MOST = {"PNG": 2**31 - 1, "JPEG": 65500, "WEBP": 16383}  # pixels a side that a format holds
@@ -90,47 +89,6 @@ def write_sheet(hits: Sequence[Hit], fact: Fact | str, path: Path) -> None:
         )
     with replacing(path) as temporary:
         sheet.save(temporary, wanted)
-
-
-def describe_index(path: Path) -> Tables:
-    """Return the tables: what the index is, what it was filled with, and by which model; the run is not needed.
-
-    Raises:
-        UserError: it is no index, or not whole.
-    """
-    path = Path(path)
-    record = read_record(path)
-    check_whole(path, record, read_rows(path, record), read_faiss(path, record), thorough=True)
-    return {
-        f"index {path.name}": [
-            {
-                "kind": record.kind,
-                "rows": record.rows,
-                "numbers per row": record.numbers_per_row,
-                "score": record.score,
-                "recall": record.recall,
-                "recall measured": record.recall_measured,
-                "reason": record.reason,
-            }
-        ],
-        "pictures": [
-            {
-                "from": record.pictures.place,
-                "which is a": record.pictures.kind,
-                "a row is": "a picture" if record.pictures.region == "image" else "a box",
-                "pictures": record.pictures.pictures,
-                "skipped": record.pictures.skipped,
-            }
-        ],
-        "model": [
-            {
-                "run": record.model.run,
-                "after task": record.model.after_task,
-                "numbers a slot": record.dim,
-                "fingerprint": record.model.fingerprint[:16],
-            }
-        ],
-    }
 
 
 def _cell(hit: Hit) -> Cell:

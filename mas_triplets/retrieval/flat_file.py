@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -66,10 +67,14 @@ def read_flat(path: Path) -> Any:
 
 
 def vectors_of(flat: Any) -> Floats:
-    """Return the rows (N, width) of a flat index without a copy, while the index lives. They must not be changed."""
+    """Return the rows (N, width) of a flat index without a copy, read-only; they keep the index alive."""
     if not flat.ntotal:
         return np.empty((0, flat.d), dtype=np.float32)
-    found: Floats = faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(flat.ntotal, flat.d)
+    count = flat.ntotal * flat.d
+    memory = (ctypes.c_float * count).from_address(faiss.rev_swig_ptr(flat.get_xb(), count).ctypes.data)
+    memory.index = flat  # numpy holds `memory`, and that holds the index
+    found: Floats = np.frombuffer(memory, dtype=np.float32).reshape(flat.ntotal, flat.d)
+    found.setflags(write=False)
     return found
 
 

@@ -14,15 +14,17 @@ import pyarrow.compute as pc
 import torch
 from PIL import Image
 
-from mas_triplets.data.boxes import Box
 from mas_triplets.data.format import ORDERS
 from mas_triplets.data.images import read_picture
 from mas_triplets.data.prepared import IntArray
 from mas_triplets.errors import UserError
 from mas_triplets.facts import Fact
+from mas_triplets.files import put_back
 from mas_triplets.model.triplet import TripletModel, query_rows
 from mas_triplets.retrieval.flat_file import Floats, vectors_of
+from mas_triplets.retrieval.hits import FactHit, Hit
 from mas_triplets.retrieval.kinds import KINDS
+from mas_triplets.retrieval.opening import find_run, written
 from mas_triplets.retrieval.query import approximate_candidates, candidates, ranked
 from mas_triplets.retrieval.recall import mask_name
 from mas_triplets.retrieval.record import IndexRecord
@@ -32,43 +34,6 @@ from mas_triplets.retrieval.store import check_whole, read_facts, read_faiss, re
 from mas_triplets.training.run_folder import RunFolder
 
 _TRIES = 20  # to read an index that another process keeps writing
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A row of the index that answers a query.
-
-    Attributes:
-        rank: from 1.
-        score: cosine, -1 to 1, or euclidean, at most 0; higher is better.
-        image: path of the picture.
-        box: [x1, y1, x2, y2] in its pixels, or None for the whole picture.
-        slots: the part of the score of each slot the query has; their mean (cosine) or sum (euclidean) is the score.
-            With class means the one part is `fact`.
-        row: of the index.
-    """
-
-    rank: int
-    score: float
-    image: str
-    box: Box | None
-    slots: dict[str, float]
-    row: int
-
-
-@dataclass(frozen=True, slots=True)
-class FactHit:
-    """A fact found in a picture; `rank` is from 1 among the facts of its order, `slots` as in `Hit`."""
-
-    rank: int
-    score: float
-    fact: Fact
-    slots: dict[str, float]
-
-    @property
-    def order(self) -> int:
-        """How many slots the fact has, 1 to 3."""
-        return self.fact.order
 
 
 @dataclass(frozen=True)
@@ -92,37 +57,39 @@ class FactIndex:
     run: RunFolder
 
     @classmethod
-    def open(cls, path: str | Path, run: str | Path | RunFolder | None = None) -> FactIndex:
+    def open(cls, path: str | Path, run: str | Path | RunFolder | None = None, *, as_is: bool = False) -> FactIndex:
         """Read the index in folder `path`.
 
         Args:
             path: the folder.
             run: the run that filled it, where that is no longer in the place that the index noted.
+            as_is: answer with the model that filled it although the run has learnt further tasks since.
 
         Raises:
             UserError: a file is absent or damaged, files do not fit together, the run is not found, or the run's model
                 is no longer the one that filled the index; the sentence names the file and the remedy.
         """
         path = Path(path)
+        put_back(path)
         for _ in range(_TRIES):
-            before = _written(path)
+            before = written(path)
             try:
-                return cls._read(path, run)
+                return cls._read(path, run, as_is)
             except UserError:
-                if _written(path) == before:  # else another process has just put another one in its place
+                if written(path) == before:  # else another process has just put another one in its place
                     raise
-        return cls._read(path, run)
+        return cls._read(path, run, as_is)
 
     @classmethod
-    def _read(cls, path: Path, run: str | Path | RunFolder | None) -> FactIndex:
-        written = _written(path)
+    def _read(cls, path: Path, run: str | Path | RunFolder | None, as_is: bool) -> FactIndex:
+        now = written(path)
         record = read_record(path)
         index, rows = read_faiss(path, record), read_rows(path, record)
         exact = index if record.kind == "flat" else read_faiss(path, record, "exact.faiss")
         check_whole(path, record, rows, index)
-        if _written(path) != written:
+        if written(path) != now:
             raise UserError(f"{path} is being written again and again by another process: try later")
-        found = _find_run(path, record, run)
+        found = find_run(path, record, run, as_is=as_is)
         opened = cls(path, record, index, exact, rows, found)
         space = opened.space
         if (space.dim, space.score, space.parts) != (record.dim, record.score, record.parts):
@@ -235,7 +202,7 @@ class FactIndex:
 
     @cached_property
     def vectors(self) -> Floats:
-        """All rows (N, numbers per row), a view of the memory map; they must not be changed."""
+        """All rows (N, numbers per row), read-only, a view of the memory map."""
         return vectors_of(self.exact)
 
     @cached_property
@@ -286,36 +253,6 @@ class FactIndex:
         return {name: value for name, value, present in named if present}
 
 
-def _written(path: Path) -> bytes | None:
-    """Return index.json as it stands, which differs between any two writings of an index."""
-    try:
-        return (path / "index.json").read_bytes()
-    except OSError:
-        return None
-
-
 def _check_k(k: int) -> None:
     if k < 1:
         raise UserError(f"-k is {k}: ask for at least one result")
-
-
-def _find_run(path: Path, record: IndexRecord, given: str | Path | RunFolder | None) -> RunFolder:
-    if isinstance(given, RunFolder):
-        runs = [given]
-    elif given is not None:
-        runs = [RunFolder(given)]
-    else:
-        places = [Path(record.model.run), path / record.model.run_relative]
-        runs = [RunFolder(place) for place in places if (place / "run.json").is_file()]
-    if not runs:
-        raise UserError(
-            f"the run that filled {path} is not at {record.model.run}: say where it is with `--run RUN`, or make the "
-            f"index again with `mas-triplets index RUN --out {path}`"
-        )
-    for run in runs:
-        if run.stages > 0 and run.model_fingerprint() == record.model.fingerprint:
-            return run
-    raise UserError(
-        f"{path} was filled by another model than the one {runs[0].path} holds now (then after task "
-        f"{record.model.after_task}, now after task {max(runs[0].stages, 0)}): {record.remedy(path, runs[0].path)}"
-    )
