@@ -19,7 +19,7 @@ from mas_triplets.evaluation.ranking import (
 )
 
 Scores = Callable[[slice], Tensor]
-"""Scores (n, N) of some queries for all gallery items, on the CPU: a tensor of its own, which is written over."""
+"""Scores (n, N) float32 of some queries for all gallery items, on the CPU: a tensor of its own, to be written over."""
 
 
 def rank_blocks(
@@ -40,7 +40,7 @@ def rank_blocks(
         hit_cutoffs: the k of each "hit@k".
         memory_bytes: bound on working memory, besides the arguments, the result and what `scores` works in; kept by
             taking as many queries at a time as fit (at least one). It does not change the result, not even in a bit.
-        multiple_of: queries that `scores` computes together anyway; blocks begin at multiples of it if they can.
+        multiple_of: queries that `scores` computes together anyway: a block is some times as many, or an equal part.
 
     Raises:
         UserError: a score is NaN, as after a training run that diverged.
@@ -57,7 +57,7 @@ def rank_blocks(
     values = [no_values(queries, ap_cutoffs, hit_cutoffs) for _ in right]
     half, quarter = memory_bytes // 2, memory_bytes // 4
     copies = min(2, len(right))  # ranking may sort the rows
-    for block in _blocks(queries, half // max(1, 8 * items * copies), multiple_of):
+    for block in _blocks(queries, half // max(1, 4 * items * copies), multiple_of):
         score = scores(block)
         check_numbers(score, torch.arange(block.start, block.stop))
         for number, labels in enumerate(right):
@@ -73,10 +73,12 @@ def rank_blocks(
 
 
 def _blocks(count: int, step: int, multiple_of: int) -> Iterator[slice]:
-    """Return slices of at most `step` that cover 0 to `count`, of whole multiples where `step` allows."""
+    """Return slices of at most `step` that cover 0 to `count`, of whole multiples or of equal parts of one."""
     step = max(1, step)
     if step >= multiple_of:
         step -= step % multiple_of
+    else:
+        step = next(part for part in range(step, 0, -1) if multiple_of % part == 0)
     return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from mas_triplets.model.triplet import slot_scores
 
 ITEM_TILE = 2048  # measured: smaller tiles multiply more slowly, larger ones are no faster
-FACT_TILE = 128
+FACT_TILE = 64
 
 
 class ScoreTiles:
