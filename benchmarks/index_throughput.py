@@ -6,7 +6,7 @@ Photographs of 500 x 375 pixels are made up and saved as JPEG. A run with the en
 turns, the least of `--repeats` counting:
 
 - index: `build_index` on the folder, from finding the pictures to opening what was written;
-- encoder: the model on the same pixels, decoded beforehand, in batches of the same size, on `--threads` threads;
+- encoder: the model on the same pixels, decoded beforehand, in batches of `--batch`, on `--threads` threads;
 - decoding: reading and resizing the same pictures in the threads that `index` uses, nothing else.
 
 Ratios are to the encoder alone. The process is held to `--cores` processors: with more of them than `--threads`,
@@ -35,8 +35,6 @@ from mas_triplets.retrieval.build import build_index
 from mas_triplets.retrieval.pictures import decoded, pictures_of
 from mas_triplets.training.run import train
 
-BATCH = 128
-
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark and print a Markdown table, or JSON."""
@@ -47,6 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--encoder", default="packaged", help="packaged, or a name of torchvision such as resnet18")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
     parser.add_argument("--cores", type=int, default=2, help="processors that the process may use")
+    parser.add_argument("--batch", type=int, default=128, help="pictures a batch of the encoder alone")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cpu-time", action="store_true", help="processor time of all threads instead of wall time")
     given = parser.parse_args(arguments)
@@ -81,8 +80,8 @@ def measure(place: Path, given: argparse.Namespace, clock: Callable[[], float]) 
 
     def encode() -> None:
         with torch.inference_mode():
-            for start in range(0, len(pixels), BATCH):
-                model(torch.from_numpy(pixels[start : start + BATCH]))
+            for start in range(0, len(pixels), given.batch):
+                model(torch.from_numpy(pixels[start : start + given.batch]))
 
     ways: dict[str, Callable[[], object]] = {
         "encoder": encode,

@@ -27,7 +27,8 @@ def same_bits(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 def labels_of(relevant: Tensor) -> Labels:
-    return Labels.of_pairs(*np.nonzero(relevant.numpy()), *relevant.shape)
+    row, column = np.nonzero(relevant.numpy())
+    return Labels.of_pairs(row, column, *relevant.shape)
 
 
 def made_up(items: int, facts: int, dim: int = 8) -> tuple[Tensor, Tensor, Tensor]:

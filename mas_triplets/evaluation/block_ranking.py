@@ -69,6 +69,7 @@ def rank_blocks(
                 metrics = metrics_of_rows(rows[some], columns, counts, ap_cutoffs, hit_cutoffs, quarter)
                 for name, found_values in metrics.items():
                     values[number][name][of] = found_values.where(counts > 0, torch.nan)
+        del score, rows  # before the next block is computed
     return values
 
 
