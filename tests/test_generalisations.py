@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from mas_triplets.data.items import Items
 from mas_triplets.evaluation import generalisations as module
-from mas_triplets.evaluation import protocol
 from mas_triplets.evaluation.benchmark import Benchmark
 from mas_triplets.evaluation.fact_codes import fact_codes
 from mas_triplets.evaluation.generalisations import generalisations, with_generalisations
@@ -90,15 +89,14 @@ def test_without_pictures_means_without_them_in_both() -> None:
 
 
 @pytest.mark.parametrize("limit", [8, 8 * 30])
-def test_chunks_of_scores_change_nothing(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_of_scores_change_nothing(limit: int) -> None:
     generator = np.random.default_rng(0)
     facts = [Fact("a"), Fact("a", "b"), Fact("c"), Fact("c", "b", "a"), Fact("d")]
     pairs = [(int(i), int(f)) for i, f in generator.integers(0, (30, 5), (50, 2))]
     asked = question(shows(30, pairs), facts)
     embedding = torch.randn(30, 15, generator=torch.Generator().manual_seed(0)).round()
     whole = rank(asked, embedding, np.arange(30), np.arange(5))
-    monkeypatch.setattr(protocol, "_SCORES_BYTES", limit)
-    pieces = rank(asked, embedding, np.arange(30), np.arange(5))
+    pieces = rank(asked, embedding, np.arange(30), np.arange(5), memory_bytes=limit)
     for direction, metrics in whole.queries.items():
         for name, values in metrics.items():
             torch.testing.assert_close(pieces.queries[direction][name], values, equal_nan=True, rtol=0, atol=1e-12)

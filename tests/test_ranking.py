@@ -133,7 +133,7 @@ def test_equals_the_mean_over_all_orders(items: list[tuple[float, int]]) -> None
     expected = over_all_orders(scores, relevant)
     counted = row(scores, relevant)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ties, "_COUNT_UP_TO", 0)
+        patch.setattr(ties, "_COMPARE_UP_TO", 0)
         found_in_sorted_rows = row(scores, relevant)
     for got in (counted, found_in_sorted_rows):
         assert got.keys() == expected.keys()
@@ -141,9 +141,9 @@ def test_equals_the_mean_over_all_orders(items: list[tuple[float, int]]) -> None
             assert got[name] == pytest.approx(value, abs=1e-12, nan_ok=True), name
 
 
-@pytest.mark.parametrize("count_up_to", [0, 128])
-def test_equals_scikit_learn_where_there_are_no_ties(count_up_to: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ties, "_COUNT_UP_TO", count_up_to)
+@pytest.mark.parametrize("compare_up_to", [0, 128])
+def test_equals_scikit_learn_where_there_are_no_ties(compare_up_to: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ties, "_COMPARE_UP_TO", compare_up_to)
     generator = torch.Generator().manual_seed(3)
     scores = torch.stack([torch.randperm(300, generator=generator) for _ in range(50)]).double()
     relevant = torch.rand(50, 300, generator=generator) < torch.rand(50, 1, generator=generator) ** 4
@@ -315,7 +315,7 @@ def test_memory_changes_no_bit(memory: int, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(ties, "_COMPARE_BYTES", memory)
     assert same_bits(plain, rank_metrics(scores, relevant))
     for limit in (0, 10_000):
-        monkeypatch.setattr(ties, "_COUNT_UP_TO", limit)
+        monkeypatch.setattr(ties, "_COMPARE_UP_TO", limit)
         assert same_bits(plain, rank_metrics(scores, relevant, memory_bytes=memory))
 
 
@@ -334,9 +334,9 @@ def test_queries_together_are_the_same_as_each_alone(memory: int) -> None:
         assert same_bits(alone, {name: value[query : query + 1] for name, value in together.items()})
 
 
-@pytest.mark.parametrize("count_up_to", [0, 128])
-def test_working_memory_is_bounded(count_up_to: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ties, "_COUNT_UP_TO", count_up_to)
+@pytest.mark.parametrize("compare_up_to", [0, 128])
+def test_working_memory_is_bounded(compare_up_to: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ties, "_COMPARE_UP_TO", compare_up_to)
     bound = 250_000
     monkeypatch.setattr(ties, "_COMPARE_BYTES", bound // 4)
     scores, relevant = random_case(0, queries=700, items=400, levels=3)
@@ -359,9 +359,9 @@ def test_working_memory_is_bounded(count_up_to: int, monkeypatch: pytest.MonkeyP
     assert 0 < largest <= bound
 
 
-@pytest.mark.parametrize("count_up_to", [0, 128])
-def test_a_gallery_mask_is_the_same_as_slicing(count_up_to: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ties, "_COUNT_UP_TO", count_up_to)
+@pytest.mark.parametrize("compare_up_to", [0, 128])
+def test_a_gallery_mask_is_the_same_as_slicing(compare_up_to: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ties, "_COMPARE_UP_TO", compare_up_to)
     scores, relevant = random_case(4)
     scores[scores == 0.25] = -torch.inf  # a real score of -inf must not tie with what is masked
     generator = torch.Generator().manual_seed(0)

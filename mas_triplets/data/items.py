@@ -103,6 +103,11 @@ class Labels:
         """Return the row and the column of every pair, by row."""
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts)), self.columns
 
+    def transposed(self) -> Labels:
+        """Return the same pairs with a row for each fact, whose columns are the items that show it."""
+        row, column = self.pairs()
+        return Labels.of_pairs(column, row, self.facts, len(self.starts) - 1)
+
     def rows(self, positions: IntArray) -> npt.NDArray[np.bool_]:
         """Return (len(positions), facts): whether the item at each position shows each fact."""
         counts = self.starts[positions + 1] - self.starts[positions]

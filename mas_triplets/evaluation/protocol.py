@@ -12,8 +12,9 @@ from torch import Tensor
 from mas_triplets.data.items import Labels
 from mas_triplets.data.prepared import IntArray
 from mas_triplets.evaluation.benchmark import Benchmark
-from mas_triplets.evaluation.ranking import mean_over_queries, rank_metrics
-from mas_triplets.model.triplet import slot_scores
+from mas_triplets.evaluation.block_ranking import rank_blocks
+from mas_triplets.evaluation.ranking import MEMORY_BYTES, mean_over_queries
+from mas_triplets.evaluation.score_tiles import FACT_TILE, ITEM_TILE, ScoreTiles
 
 GALLERIES = {
     "standard": "the task's own facts and pictures",
@@ -33,8 +34,6 @@ DIRECTIONS = {
     "image_to_fact_generalised": {f"generalised_{name}": metric for name, metric in IMAGE_TO_FACT.items()},
 }
 """Direction -> name of the mean over queries -> name of the metric of one query."""
-
-_SCORES_BYTES = 128 << 20
 
 PerQuery = dict[str, Tensor]
 """Metric of one query -> (queries,) values, NaN where the query has nothing relevant."""
@@ -70,57 +69,38 @@ class Ranked:
     per_fact: dict[str, Tensor]
 
 
-def rank(benchmark: Benchmark, embedding: Tensor, items: IntArray, facts: IntArray) -> Ranked:
+def rank(
+    benchmark: Benchmark, embedding: Tensor, items: IntArray, facts: IntArray, *, memory_bytes: int = MEMORY_BYTES
+) -> Ranked:
     """Rank the items for each fact, and the facts for each item.
 
-    Scores of a gallery of moderate size are computed once for all directions, else in chunks for each.
+    Scores of a gallery of moderate size are computed once for all directions, else in blocks for each.
 
     Args:
         benchmark: what is asked.
         embedding: (n, 3D) raw embeddings of `items`, in their order.
         items: (n,) items.
         facts: (m,) fact_ids.
+        memory_bytes: bound on working memory, besides the arguments, the labels, the result and one tile of the matrix
+            product (`score_tiles`). It does not change the result, not even in a bit.
     """
-    vectors, mask = benchmark.vectors[torch.from_numpy(facts)], benchmark.mask[torch.from_numpy(facts)]
-    whole: Tensor | None = None
-    if 8 * len(items) * len(facts) <= _SCORES_BYTES:
-        whole = slot_scores(embedding, vectors, mask, benchmark.score)
-
-    def scores(rows: slice, columns: slice) -> Tensor:
-        if whole is not None:
-            return whole[rows, columns]
-        return slot_scores(embedding[rows], vectors[columns], mask[columns], benchmark.score)
-
+    chosen = torch.from_numpy(facts)
+    tiles = ScoreTiles(embedding, benchmark.vectors[chosen], benchmark.mask[chosen], benchmark.score)
+    left = memory_bytes
+    if 2 * tiles.nbytes <= memory_bytes // 2:
+        tiles.keep()
+        left -= tiles.nbytes
     labels = benchmark.items.labels(items, facts)
-    sought = torch.from_numpy(labels.dense())
-    by_fact = [
-        rank_metrics(scores(slice(None), columns).T, sought[:, columns].T)
-        for columns in _chunks(len(facts), len(items))
-    ]
+    (fact_to_image,) = rank_blocks(tiles.of_facts, [labels.transposed()], memory_bytes=left, multiple_of=FACT_TILE)
     right = [labels]
     if benchmark.generalised is not benchmark.items:
         right.append(benchmark.generalised.labels(items, facts))
-    by_item: list[list[PerQuery]] = [[] for _ in right]
-    for rows in _chunks(len(items), len(facts)):
-        found = scores(rows, slice(None))
-        for pieces, shown in zip(by_item, right, strict=True):
-            relevant = torch.from_numpy(shown.rows(np.arange(rows.start, rows.stop)))
-            pieces.append(rank_metrics(found, relevant, ap_cutoffs=()))
-    image_to_fact, generalised = _joined(by_item[0]), _joined(by_item[-1])
-    fact_to_image = _joined(by_fact)
+    by_item = rank_blocks(tiles.of_items, right, ap_cutoffs=(), memory_bytes=left, multiple_of=ITEM_TILE)
+    image_to_fact, generalised = by_item[0], by_item[-1]
     return Ranked(
         dict(zip(DIRECTIONS, (fact_to_image, image_to_fact, generalised), strict=True)),
         {"fact_to_image": fact_to_image["ap"], "image_to_fact": _mean_by_fact(labels, image_to_fact["hit@1"])},
     )
-
-
-def _chunks(count: int, others: int) -> list[slice]:
-    step = max(1, _SCORES_BYTES // (8 * max(1, others)))
-    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
-
-
-def _joined(pieces: Sequence[PerQuery]) -> PerQuery:
-    return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
 def _mean_by_fact(labels: Labels, values: Tensor) -> Tensor:

@@ -36,7 +36,9 @@ MEMORY_BYTES = 256 * 2**20
 """Default bound on the working memory of `rank_metrics`."""
 
 _CHUNK_BYTES = 64 * 2**20  # working memory of a chunk of queries: measured; larger ones leave the processor's caches
-_FLOAT64_TEMPORARIES = 20  # upper bound of the (queries, relevant items) arrays of 8 bytes alive at once
+
+RELEVANT_BYTES = 8 * 20
+"""Working memory for each relevant item, an upper bound: (queries, relevant items) arrays of 8 bytes alive at once."""
 
 
 def rank_metrics(
@@ -72,36 +74,77 @@ def rank_metrics(
     """
     _check(scores, relevant, gallery, (*ap_cutoffs, *hit_cutoffs))
     queries, items = scores.shape
-    names = ["ap", *(f"ap@{k}" for k in ap_cutoffs), *(f"hit@{k}" for k in hit_cutoffs), "rr"]
-    values = {name: scores.new_full((queries,), torch.nan, dtype=torch.float64) for name in names}
+    values = no_values(queries, ap_cutoffs, hit_cutoffs, scores.device)
 
     gallery_rows = None if gallery is None else gallery.expand(queries, items)
     found, item = _relevant_items(relevant, gallery_rows, memory_bytes)
     begin = found.cumsum(0) - found
     order = found.argsort(descending=True, stable=True)  # like with like: rows are padded to their chunk's maximum
-    item_bytes = items * (2 * max(4, scores.element_size()) + 16)  # a copy, sorted, with places; comparisons
+    item_bytes = items * row_bytes(scores)
     start = 0
     while start < queries:
         most = int(found[order[start]])
-        row_bytes = item_bytes + most * 8 * _FLOAT64_TEMPORARIES
-        rows = order[start : start + max(1, min(memory_bytes, _CHUNK_BYTES) // max(1, row_bytes))]
+        query_bytes = item_bytes + most * RELEVANT_BYTES
+        rows = order[start : start + max(1, min(memory_bytes, _CHUNK_BYTES) // max(1, query_bytes))]
         start += len(rows)
         score, outside = _gallery_scores(scores, gallery_rows, rows)
         if most == 0:
             continue
         rows = rows[found[rows] > 0]  # the first ones
         slot = torch.arange(most, device=scores.device)
-        present = slot < found[rows, None]
         mine = item[(begin[rows, None] + slot).clamp(max=len(item) - 1)]
-        own = score[: len(rows)].gather(1, mine).masked_fill_(~present, -torch.inf)
-        ties = tie_groups(score[: len(rows)], own, outside[: len(rows)], found[rows])
-        values["ap"][rows] = average_precision(ties, None)
-        for k in ap_cutoffs:
-            values[f"ap@{k}"][rows] = average_precision(ties, k)
-        first = ties.first()
-        for k in hit_cutoffs:
-            values[f"hit@{k}"][rows] = hit(first, k)
-        values["rr"][rows] = reciprocal_rank(first, memory_bytes)
+        metrics = metrics_of_rows(
+            score[: len(rows)], mine, found[rows], ap_cutoffs, hit_cutoffs, memory_bytes, outside[: len(rows)]
+        )
+        for name, found_values in metrics.items():
+            values[name][rows] = found_values
+    return values
+
+
+def no_values(
+    queries: int, ap_cutoffs: Sequence[int], hit_cutoffs: Sequence[int], device: torch.device | None = None
+) -> dict[str, Tensor]:
+    """Return every metric's values of queries that have none: (queries,) float64 NaN."""
+    names = ["ap", *(f"ap@{k}" for k in ap_cutoffs), *(f"hit@{k}" for k in hit_cutoffs), "rr"]
+    return {name: torch.full((queries,), torch.nan, dtype=torch.float64, device=device) for name in names}
+
+
+def row_bytes(scores: Tensor) -> int:
+    """Return the working memory in bytes for each gallery item of a query: its score, and what sorting it takes."""
+    score = max(4, scores.element_size())
+    return 2 * score if scores.device.type == "cpu" else 2 * score + 16
+
+
+def metrics_of_rows(
+    score: Tensor,
+    columns: Tensor,
+    found: Tensor,
+    ap_cutoffs: Sequence[int],
+    hit_cutoffs: Sequence[int],
+    memory_bytes: int,
+    outside: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Return the metrics of queries that each have a relevant item: name -> (n,), as `rank_metrics` does.
+
+    Args:
+        score: (n, N) float32 or float64 without NaN; its rows are sorted in place where that is the quickest way.
+        columns: (n, M) the relevant items of each query, padded on the right with any column.
+        found: (n,) how many of them each query has, at least 1.
+        ap_cutoffs: the k of each "ap@k".
+        hit_cutoffs: the k of each "hit@k".
+        memory_bytes: bound on the terms that are held at once.
+        outside: (n,) how many items of each row are outside of the gallery, with a score of -inf; None = none.
+    """
+    present = torch.arange(columns.shape[1], device=score.device) < found[:, None]
+    own = score.gather(1, columns).masked_fill_(~present, -torch.inf)
+    ties = tie_groups(score, own, torch.zeros_like(found) if outside is None else outside, found, memory_bytes)
+    values = {"ap": average_precision(ties, None)}
+    for k in ap_cutoffs:
+        values[f"ap@{k}"] = average_precision(ties, k)
+    first = ties.first()
+    for k in hit_cutoffs:
+        values[f"hit@{k}"] = hit(first, k)
+    values["rr"] = reciprocal_rank(first, memory_bytes)
     return values
 
 
@@ -117,6 +160,18 @@ def mean_over_queries(values: Tensor) -> tuple[float | None, int]:
     """
     counted = values[~values.isnan()].double()
     return (float(counted.mean()), len(counted)) if len(counted) else (None, 0)
+
+
+def check_numbers(score: Tensor, queries: Tensor) -> None:
+    """Raise UserError if one of the scores (n, N) of the queries with numbers (n,) is NaN."""
+    if torch.isnan(score.sum()):  # one fast pass: a NaN spreads into the sum; so does inf - inf, which is no error
+        wrong = score.isnan().nonzero()
+        if len(wrong):
+            raise UserError(
+                f"the score of query {int(queries[wrong[0, 0]])} for gallery item {int(wrong[0, 1])} is not a number "
+                "(NaN): the model or the vectors that gave it are broken, mostly by training that diverged; lower the "
+                "learning rate or the penalty's strength and train again"
+            )
 
 
 def _relevant_items(relevant: Tensor, gallery: Tensor | None, memory_bytes: int) -> tuple[Tensor, Tensor]:
@@ -141,14 +196,7 @@ def _gallery_scores(scores: Tensor, gallery: Tensor | None, rows: Tensor) -> tup
         absent = ~gallery[rows]
         score.masked_fill_(absent, -torch.inf)
         outside = absent.sum(1)
-    if torch.isnan(score.sum()):  # one fast pass: a NaN spreads into the sum; so does inf - inf, which is no error
-        wrong = score.isnan().nonzero()
-        if len(wrong):
-            raise UserError(
-                f"the score of query {int(rows[wrong[0, 0]])} for gallery item {int(wrong[0, 1])} is not a number "
-                "(NaN): the model or the vectors that gave it are broken, mostly by training that diverged; lower the "
-                "learning rate or the penalty's strength and train again"
-            )
+    check_numbers(score, rows)
     return score, outside
 
 
