@@ -335,7 +335,9 @@ def test_description_of_another_version_or_form(index: Path) -> None:
 
 def test_describe_tells_kind_pictures_and_model(home: Path) -> None:
     tables = describe_index(home / "index")
-    assert list(tables) == ["index index", "pictures", "model"]
+    assert list(tables) == ["index index", "searching", "pictures", "model"]
+    assert len(tables["searching"]) == 7
+    assert {row["search"] for row in tables["searching"]} == {"exact"}
     assert tables["index index"][0]["rows"] == 24
     assert tables["pictures"][0]["from"] == str(home / "data")
     assert tables["model"][0]["after task"] == 2

@@ -187,7 +187,7 @@ def test_ties_go_to_the_lower_row_for_any_k(data: st.DataObject, rows: int, k: i
     index = faiss.IndexFlatIP(6)
     index.add(gallery)
     query = query_rows(torch.from_numpy(vectors), torch.from_numpy(mask[None]), "cosine").numpy()
-    found, scores, _ = ranked(gallery, candidates(index, query, k)[0], vectors, mask, "cosine", k)
+    found, scores, _ = (one[0] for one in ranked(gallery, candidates(index, query, k), vectors, mask, "cosine", k))
     exact = [
         sum(float(gallery[row, 2 * s : 2 * s + 2] @ vectors[0, s]) for s in range(3) if mask[s]) / mask.sum()
         for row in range(rows)
@@ -203,8 +203,22 @@ def test_many_equal_rows_beyond_k_are_all_looked_at() -> None:
     index = faiss.IndexFlatIP(3)
     index.add(gallery)
     ones = np.ones((1, 3, 1), dtype=np.float32)
-    rows = candidates(index, ones.reshape(1, 3), 4)[0]
-    assert ranked(gallery, rows, ones, np.ones(3, np.float32), "cosine", 4)[0].tolist() == [4_321, 0, 1, 2]
+    rows = candidates(index, ones.reshape(1, 3), 4)
+    assert ranked(gallery, rows, ones, np.ones(3, np.float32), "cosine", 4)[0].tolist() == [[4_321, 0, 1, 2]]
+
+
+def test_candidates_that_are_none_come_last() -> None:
+    gallery = np.array([[1], [3], [2]], dtype=np.float32)
+    rows, scores, _ = ranked(
+        gallery,
+        np.array([[2, -1, 0], [-1, -1, 1]]),
+        np.ones((2, 1, 1), np.float32),
+        np.ones(1, np.float32),
+        "cosine",
+        2,
+    )
+    assert rows.tolist() == [[2, 0], [1, -1]]
+    assert scores.tolist() == [[2, 1], [3, -np.inf]]
 
 
 def test_parts_by_hand() -> None:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import torch
 from PIL import Image
 
+from mas_triplets.data.boxes import Box
 from mas_triplets.data.format import ORDERS
 from mas_triplets.data.images import read_picture
 from mas_triplets.data.prepared import IntArray
@@ -124,9 +125,10 @@ class FactIndex:
             by_mask.setdefault(mask_name(self.record.parts, present), []).append(place)
         answer: list[list[Hit]] = [[] for _ in facts]
         for name, places in by_mask.items():
-            found = self._candidates(name, queries[places], k)
-            for place, rows in zip(places, found, strict=True):
-                answer[place] = self._ranked(rows, vectors[place].numpy()[None], mask[place].numpy(), k)
+            rows = self._candidates(name, queries[places], k)
+            found = self._ranked(rows, vectors[places].numpy(), mask[places[0]].numpy(), k)
+            for place, hits in zip(places, found, strict=True):
+                answer[place] = hits
         return answer
 
     def is_exact(self, fact: Fact | str) -> bool:
@@ -161,7 +163,7 @@ class FactIndex:
         mask = np.ones((1, parts), dtype=np.float32)
         query = query_rows(torch.from_numpy(wanted.copy()), torch.from_numpy(mask), self.record.score).numpy()
         found = np.setdiff1d(candidates(self.exact, query, k + len(own))[0], own)
-        return self._ranked(found, wanted, mask[0], k)
+        return self._ranked(found[None], wanted, mask[0], k)[0]
 
     def search_picture(self, path: str | Path, k: int = 10) -> list[FactHit]:
         """Return the `k` best facts of each order for the picture in a file, order 1 first; see `facts_of`."""
@@ -239,18 +241,29 @@ class FactIndex:
             return candidates(self.exact, queries, k)
         return found
 
-    def _ranked(self, rows: IntArray, wanted: Floats, mask: Floats, k: int) -> list[Hit]:
-        rows, scores, parts = ranked(self.vectors, rows[rows >= 0], wanted, mask, self.record.score, k)
-        table = self.rows.take(rows)
-        columns = (table["image"].to_pylist(), table["box"].to_pylist(), scores.tolist(), parts, rows.tolist())
+    def _ranked(self, rows: IntArray, wanted: Floats, mask: Floats, k: int) -> list[list[Hit]]:
+        """Return the hits of queries with one mask, (M, S, D), among candidate rows (M, c)."""
+        rows, scores, parts = ranked(self.vectors, rows, wanted, mask, self.record.score, k)
+        names = [name for name, present in zip(self.record.parts, mask.tolist(), strict=True) if present]
+        shown = parts[..., mask.astype(np.bool_)].tolist()
+        found = rows >= 0
+        images, boxes = (iter(self.rows[name].take(rows[found]).to_pylist()) for name in ("image", "box"))
         return [
-            Hit(rank, score, image, None if box is None else tuple(box), self._parts(part, mask), row)
-            for rank, (image, box, score, part, row) in enumerate(zip(*columns, strict=True), 1)
+            [
+                Hit(rank, score, next(images), _box(next(boxes)), dict(zip(names, part, strict=True)), row)
+                for rank, (row, score, part) in enumerate(zip(*columns, strict=True), 1)
+                if row >= 0
+            ]
+            for columns in zip(rows.tolist(), scores.tolist(), shown, strict=True)
         ]
 
     def _parts(self, part: Array, mask: Floats) -> dict[str, float]:
         named = zip(self.record.parts, part.tolist(), mask.tolist(), strict=True)
         return {name: value for name, value, present in named if present}
+
+
+def _box(found: list[float] | None) -> Box | None:
+    return None if found is None else (found[0], found[1], found[2], found[3])
 
 
 def _check_k(k: int) -> None:

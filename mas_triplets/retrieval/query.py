@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from mas_triplets.data.prepared import IntArray
 from mas_triplets.retrieval.kinds import Kind, Parameters, search_parameters
-from mas_triplets.retrieval.scores import Array, ScoreKind, best_first, combined, slot_parts
+from mas_triplets.retrieval.scores import Array, ScoreKind, combined, slot_parts
 
 _MARGIN = 16
 _SLACK = 1e-4  # of the score: far above what single precision loses, in any order of summation
@@ -65,21 +65,30 @@ def ranked(
     kind: ScoreKind,
     k: int,
 ) -> tuple[IntArray, Array, Array]:
-    """Score candidate rows (c,) of one query in double precision and keep the `k` best; ties go to the lower row.
+    """Score candidate rows of queries in double precision and keep the `k` best of each; ties go to the lower row.
 
     Args:
         vectors: (N, numbers per row) all rows of the index.
-        rows: (c,) candidates.
-        wanted: (1, S, D) embedding of the query.
-        mask: (S,) which parts it has.
+        rows: (M, c) candidates; -1 is none.
+        wanted: (M, S, D) embeddings of the queries.
+        mask: (S,) which parts they have.
         kind: `cosine` or `euclidean`.
         k: at least 1.
 
     Returns:
-        (rows, scores, parts) of the min(k, c) best: (k,), (k,) and (k, S).
+        (rows, scores, parts) of the min(k, c) best: (M, k), (M, k) and (M, k, S); where there are fewer, the last rows
+        are -1 and their scores minus infinity.
     """
-    blocks = (rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK))
-    parts = np.concatenate([slot_parts(vectors[block], wanted, kind) for block in blocks])
-    scores = combined(parts, mask, kind)
-    best = best_first(scores, rows, k)
-    return rows[best], scores[best], parts[best]
+    parts = np.empty((*rows.shape, len(mask)))
+    across = max(1, _BLOCK // rows.shape[1])
+    for first in range(0, len(rows), across):
+        for start in range(0, rows.shape[1], _BLOCK):
+            some = np.s_[first : first + across, start : start + _BLOCK]
+            parts[some] = slot_parts(vectors[rows[some]], wanted[first : first + across, None], kind)
+    scores = np.where(rows < 0, -np.inf, combined(parts, mask, kind))
+    best = np.lexsort((rows, -scores))[:, :k]
+    return (
+        np.take_along_axis(rows, best, 1),
+        np.take_along_axis(scores, best, 1),
+        np.take_along_axis(parts, best[..., None], 1),
+    )

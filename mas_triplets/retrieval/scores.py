@@ -17,20 +17,20 @@ def numbers_per_row(dim: int, kind: ScoreKind, slots: int = 3) -> int:
 
 
 def slot_parts(rows: npt.NDArray[Any], vectors: npt.NDArray[Any], kind: ScoreKind) -> Array:
-    """Return each slot's part of the score, (N, S); N or M may be 1 and then meets all of the other.
+    """Return each slot's part of the score, (..., S), of rows and facts that are paired by broadcasting.
 
     cosine: cos(F_k, L_k), -1 to 1. euclidean: -||F_k - L_k||^2, at most 0. Parts of absent slots mean nothing.
     Each row is summed by itself, so equal rows have equal parts wherever they stand.
 
     Args:
-        rows: (N, SD) or (N, SD + S) rows of an index, as `gallery_rows` makes them.
-        vectors: (M, S, D) embeddings of facts, of unit length for cosine; N = M, N = 1 or M = 1.
+        rows: (..., SD) or (..., SD + S) rows of an index, as `gallery_rows` makes them.
+        vectors: (..., S, D) embeddings of facts, of unit length for cosine.
         kind: `cosine` or `euclidean`.
 
     Example: for D = 1, row [1, -1, 1] and fact vectors [[1], [1], [0]] the cosine parts are [1, -1, 0].
     """
     count, dim = vectors.shape[-2:]
-    slots = np.asarray(rows[:, : count * dim], dtype=np.float64).reshape(len(rows), count, dim)
+    slots = np.asarray(rows[..., : count * dim], dtype=np.float64).reshape(*rows.shape[:-1], count, dim)
     wanted = np.asarray(vectors, dtype=np.float64)
     if kind == "cosine":
         parts: Array = (slots * wanted).sum(-1)
@@ -40,7 +40,7 @@ def slot_parts(rows: npt.NDArray[Any], vectors: npt.NDArray[Any], kind: ScoreKin
 
 
 def combined(parts: Array, mask: npt.NDArray[Any], kind: ScoreKind) -> Array:
-    """Return the scores (N,) of parts (N, S) under a mask (S,) or (N, S): the mean over present slots, or the sum.
+    """Return the scores (...) of parts (..., S) under a mask (S,) or (..., S): the mean over present slots, or the sum.
 
     Example: parts [[0.5, 1.0, 9.0]] under mask (1, 1, 0) are 0.75 for cosine, 1.5 for euclidean.
     """
