@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--encoder", default="packaged", help="packaged, or a name of torchvision such as resnet18")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
     parser.add_argument("--cores", type=int, default=2, help="processors that the process may use")
-    parser.add_argument("--batch", type=int, default=128, help="pictures a batch of the encoder alone")
+    parser.add_argument("--batch", type=int, default=16, help="pictures a batch of the encoder alone")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cpu-time", action="store_true", help="processor time of all threads instead of wall time")
     given = parser.parse_args(arguments)

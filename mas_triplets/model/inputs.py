@@ -24,6 +24,8 @@ from mas_triplets.progress import SILENT, Silent
 BATCH = 128
 """Items a batch, where nothing is learnt."""
 
+_ENCODED = 16  # pictures at once on a CPU: with more, each activation is memory that the system has to clear anew
+
 
 class ItemInputs(ABC):
     """The inputs of the items of a data set.
@@ -112,6 +114,11 @@ class StreamedInputs(ItemInputs):
                 place += count
             rows = np.concatenate(pixels) if pixels else np.empty((0, size, size, 3), dtype=np.uint8)
             yield np.array(positions, dtype=np.int64), torch.from_numpy(rows).to(self._device)
+
+
+def encoding_batch(device: torch.device) -> int:
+    """Return how many pictures an encoder is best given at once on a device where nothing is learnt."""
+    return _ENCODED if device.type == "cpu" else BATCH
 
 
 def batch_bounds(count: int, sizes: int | Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -203,11 +210,11 @@ def _encoded(model: TripletModel, found: Sequence[Decoded]) -> npt.NDArray[np.fl
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    together = np.concatenate(pixels)
+    together, at_once = np.concatenate(pixels), encoding_batch(device)
     with torch.no_grad():
         rows = [
-            model.encoder.frozen_part(torch.from_numpy(together[start : start + BATCH]).to(device)).cpu()
-            for start in range(0, len(together), BATCH)
+            model.encoder.frozen_part(torch.from_numpy(together[start : start + at_once]).to(device)).cpu()
+            for start in range(0, len(together), at_once)
         ]
     model.train(was_training)
     features: npt.NDArray[np.float32] = torch.cat(rows).numpy()

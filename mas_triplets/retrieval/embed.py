@@ -16,7 +16,7 @@ import torch
 from mas_triplets.data.images import check_picture
 from mas_triplets.data.items import items_of
 from mas_triplets.errors import UserError
-from mas_triplets.model.inputs import item_inputs
+from mas_triplets.model.inputs import encoding_batch, item_inputs
 from mas_triplets.model.triplet import TripletModel
 from mas_triplets.progress import SILENT, Silent
 from mas_triplets.retrieval.flat_file import Floats
@@ -141,8 +141,10 @@ class Embedder:
         boxes: npt.NDArray[np.float32],
         content: Sequence[bytes],
     ) -> Block:
+        device = next(self.model.parameters()).device
+        at_once = len(batch) if batch.is_floating_point() else encoding_batch(device)
         with torch.inference_mode():
-            rows = self.space.rows(self.model, batch.to(next(self.model.parameters()).device)).cpu()
+            rows = torch.cat([self.space.rows(self.model, some.to(device)).cpu() for some in batch.split(at_once)])
         wrong = torch.nonzero(~rows.isfinite().all(1))
         image = [absolute(path) for path in paths]
         if len(wrong):
