@@ -14,6 +14,7 @@ from mas_triplets.commands.finding import index, query
 from mas_triplets.commands.learning import adapt, evaluate, train
 from mas_triplets.commands.methods import compare, sweep
 from mas_triplets.commands.options import Settings
+from mas_triplets.commands.serving import serve
 from mas_triplets.errors import unknown
 
 _SOURCES = "mas_triplets.sources"
@@ -74,5 +75,5 @@ def demo(
     print(story)
 
 
-for verb in (split, describe, train, adapt, evaluate, compare, sweep, index, query, export):
+for verb in (split, describe, train, adapt, evaluate, compare, sweep, index, query, serve, export):
     app.command(cls=Settings if verb in (train, sweep) else None)(verb)
