@@ -47,6 +47,8 @@ def picture_from_bytes(data: bytes, name: str, most_pixels: int) -> Image.Image:
     """
     try:
         picture = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise UserError(f"{name} has too many pixels, at most {most_pixels:,} are taken: send a smaller one") from None
     except _UNREADABLE:
         raise UserError(f"{name} is not a picture that can be read: send a JPEG, PNG, WebP, GIF, BMP or TIFF") from None
     with picture:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import os
 import socket
 import webbrowser
 from collections.abc import Callable
+from tempfile import TemporaryDirectory
 
 from mas_triplets.errors import UserError
 from mas_triplets.retrieval.index import FactIndex
@@ -28,10 +30,12 @@ def serve(index: FactIndex, host: str, port: int, *, started: Callable[[str], No
     """
     import uvicorn
 
-    from mas_triplets.serve.application import make_application
-
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    with _listening(host, port) as listening:
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # whatever is sent here that is not HTTP is not our trouble
+    with _listening(host, port) as listening, TemporaryDirectory(prefix="mas-triplets-") as scratch:
+        os.environ["GRADIO_TEMP_DIR"] = scratch  # Gradio makes folders there when it is imported; nothing is put there
+        from mas_triplets.serve.application import make_application
+
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listening.getsockname()[1]}"
         application = make_application(index, {*_OWN_NAMES, shown.lower()} if is_local(host) else None)
