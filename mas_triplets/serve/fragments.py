@@ -35,7 +35,8 @@ def fragment_router(engine: Engine, uploads: Uploads) -> APIRouter:
             shown = _facts(await engine.ask(lambda: engine.rows.facts(row, FACTS)))
         except UserError as error:  # an index that knows no facts still has pictures
             shown = markup.wrong(str(error))
-        return HTMLResponse(markup.picture(row, values["image"], about, shown, markup.similar(alike)))
+        size = values["width"], values["height"]
+        return HTMLResponse(markup.picture(row, values["image"], size, about, shown, markup.similar(alike)))
 
     async def photograph(request: Request) -> HTMLResponse:
         picture = await uploads.picture(request)

@@ -10,6 +10,7 @@ from mas_triplets.facts import Fact
 from mas_triplets.retrieval.index import FactHit, Hit
 from mas_triplets.serve.rows import Numbered
 
+_LARGE = 1024  # pixels a side
 _ORDERS = {3: "Three slots", 2: "Two slots", 1: "One slot"}
 
 
@@ -35,9 +36,20 @@ def facts(found: Mapping[int, Sequence[FactHit]], score: str) -> Html:
     return element("div", *parts, class_="mt-orders")
 
 
-def picture(row: int, image: str, about: str, shown: Html, alike: Html) -> Html:
-    """Return everything about one row: the picture, which facts hold in it, which others are like it."""
-    large = Html(f'<img class="mt-large" src="api/picture/{row}?side=1024" alt="">')
+def picture(row: int, image: str, size: tuple[int, int], about: str, shown: Html, alike: Html) -> Html:
+    """Return everything about one row: the picture, which facts hold in it, which others are like it.
+
+    Args:
+        row: its number.
+        image: its file, of which the name is shown.
+        size: width and height, so that its place is kept while it is on its way.
+        about: a line about it.
+        shown: the facts.
+        alike: the others.
+    """
+    width, height = (round(_LARGE * side / max(size)) for side in size)
+    place = f'src="api/picture/{row}?side={_LARGE}" width="{width}" height="{height}"'
+    large = Html(f'<img class="mt-large" {place} alt="">')
     top = element("h3", Path(image).name), large, element("p", about, class_="mt-about")
     return join((*top, seen(shown, alike)))
 

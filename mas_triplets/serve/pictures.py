@@ -60,7 +60,7 @@ class Pictures:
         box = self._boxes[row].as_py()
         boxes = [Box(tuple(box))] if boxed and box is not None else []
         font = ImageFont.load_default(max(12, side // 40))
-        shown = framed(picture, boxes, side, font=font, thick=max(2, side // 200))
+        shown = framed(picture, boxes, side, font=font, thick=max(3, side // 160))
         buffer = io.BytesIO()
         shown.save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
         return buffer.getvalue()
