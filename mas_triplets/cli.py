@@ -15,6 +15,7 @@ from mas_triplets.commands.indexing import app as index_app
 from mas_triplets.commands.learning import adapt, evaluate, train
 from mas_triplets.commands.methods import compare, sweep
 from mas_triplets.commands.options import Settings
+from mas_triplets.commands.serving import serve
 from mas_triplets.errors import unknown
 
 _SOURCES = "mas_triplets.sources"
@@ -76,5 +77,5 @@ def demo(
     print(story)
 
 
-for verb in (split, describe, train, adapt, evaluate, compare, sweep, query, export):
+for verb in (split, describe, train, adapt, evaluate, compare, sweep, query, serve, export):
     app.command(cls=Settings if verb in (train, sweep) else None)(verb)

@@ -23,7 +23,7 @@ from mas_triplets.__main__ import main
 
 VERBS = (
     *("demo", "prepare", "split", "describe", "train", "adapt", "evaluate", "sweep", "compare", "index", "query"),
-    "export",
+    *("serve", "export"),
 )
 ROOT = Path(__file__).parent.parent
 
@@ -81,7 +81,7 @@ def test_help_is_quick_and_imports_nothing_heavy(tmp_path: Path) -> None:
         text = run_process("--help", cwd=tmp_path).stdout
         seconds.append(time.monotonic() - began)
     assert all(verb in text for verb in VERBS)
-    heavy = "('torch', 'numpy', 'faiss', 'rich', 'pyarrow')"
+    heavy = "('torch', 'numpy', 'faiss', 'rich', 'pyarrow', 'gradio', 'fastapi')"
     code = f"import sys, mas_triplets.cli; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

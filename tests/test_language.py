@@ -139,6 +139,16 @@ def test_new_texts_are_encoded_together_and_once(glove: Path) -> None:
     torch.testing.assert_close(first[0][0, 2], unit(-1, 1))  # (0, 1) and (2, 7), less (2, 3)
 
 
+def test_new_texts_are_remembered_up_to_a_bound(glove: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mas_triplets.model.language._REMEMBERED", 20)
+    table = LanguageTable.build(WORDS, encoder(path=glove))
+    first = table.embed([Fact("fish", "ride", "dog fish")])[0]
+    for number in range(1, 40):  # phrases of known words are new texts that the encoder knows
+        table.embed([Fact("fish " * number + "dog", "cat " * number + "fish", "dog " * number + "cat")])
+        assert len(table._further) <= 20 + 3
+    assert torch.equal(table.embed([Fact("fish", "ride", "dog fish")])[0], first)
+
+
 def test_many_facts_are_embedded_quickly() -> None:
     words = [f"word {number}" for number in range(1000)]
     table = LanguageTable.build(words, encoder(name="random", dim=50))

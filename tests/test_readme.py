@@ -121,8 +121,8 @@ def test_what_is_not_ours_is_in_the_makefile_and_the_project() -> None:
     for line in others:
         if line.startswith("make "):
             assert f"\n{line.removeprefix('make ')}: " in makefile
-    assert "pip install -c constraints.txt -e '.[offline,dev]'" in others
-    assert "-c constraints.txt -e '.[offline,dev]'" in makefile
+    assert "pip install -c constraints.txt -e '.[offline,web,dev]'" in others
+    assert "-c constraints.txt -e '.[offline,web,dev]'" in makefile
 
 
 def test_every_link_leads_somewhere() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from mas_triplets.data.sheet import Box, Cell, Line, contact_sheet, shorten
+from mas_triplets.data.sheet import Box, Cell, Line, contact_sheet, framed, shorten
 from mas_triplets.errors import UserError
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -45,6 +45,13 @@ def test_boxes_are_scaled_with_the_picture() -> None:
     sheet = contact_sheet([cell], cell=80, margin=10)
     assert where(sheet, BLUE) == (10 + 20, 10 + 40, 10 + 60, 10 + 80)
     assert sheet.getpixel((50, 70)) == RED
+
+
+def test_a_picture_alone_is_framed_with_its_boxes() -> None:
+    shown = framed(plain(200, 400), [Box((100, 40, 300, 160), "#0000ff")], 100, thick=1)
+    assert shown.size == (100, 50)
+    assert where(shown, BLUE) == (25, 10, 75, 40)
+    assert framed(plain(3, 2), side=30).size == (20, 30)
 
 
 def test_boxes_outside_the_picture_are_cut_to_it() -> None:

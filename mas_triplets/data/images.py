@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -16,6 +17,12 @@ Image.MAX_IMAGE_PIXELS = 400_000_000
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 """What is taken for a picture when a folder is searched; a file named in a list may have any extension."""
 
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+"""Pillow's names of the formats behind those extensions."""
+
+_UNREADABLE = (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError)
+"""What Pillow raises at files that are no picture, or a damaged one."""
+
 
 def read_picture(path: Path) -> Image.Image:
     """Decode the picture at `path` to RGB.
@@ -25,6 +32,35 @@ def read_picture(path: Path) -> Image.Image:
     """
     with _opened(path) as picture:
         return _decoded(picture, path)
+
+
+def picture_from_bytes(data: bytes, name: str, most_pixels: int) -> Image.Image:
+    """Decode a picture that somebody sent, to RGB; its format is told by its content and is one of `FORMATS`.
+
+    Args:
+        data: the file's bytes.
+        name: what it is called in the sentence of an error.
+        most_pixels: width times height that is decoded; a larger one is refused by its header alone.
+
+    Raises:
+        UserError: it is no picture of these formats, is truncated, or is too large.
+    """
+    try:
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise UserError(f"{name} has too many pixels, at most {most_pixels:,} are taken: send a smaller one") from None
+    except _UNREADABLE:
+        raise UserError(f"{name} is not a picture that can be read: send a JPEG, PNG, WebP, GIF, BMP or TIFF") from None
+    with picture:
+        if picture.width * picture.height > most_pixels:
+            raise UserError(
+                f"{name} has {picture.width:,} x {picture.height:,} pixels, at most {most_pixels:,} are taken: send a "
+                "smaller one"
+            )
+        try:
+            return _decoded(picture, Path(name))
+        except UserError:
+            raise UserError(f"{name} is damaged, it cannot be decoded: send it again, or another one") from None
 
 
 def check_picture(path: Path) -> tuple[int, int]:
@@ -80,7 +116,7 @@ def _opened(path: Path) -> Image.Image:
         return Image.open(path)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: it should be a picture") from None
-    except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
+    except _UNREADABLE as error:
         raise UserError(f"{path} cannot be read as a picture: {error}") from None
 
 
@@ -93,5 +129,5 @@ def _decoded(picture: Image.Image, path: Path) -> Image.Image:
         if picture.mode == "P" and "transparency" in picture.info:
             picture = picture.convert("RGBA")  # else Pillow guesses a colour for what is transparent, and warns
         return picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
+    except _UNREADABLE as error:
         raise UserError(f"{path} cannot be decoded as a picture: {error}") from None

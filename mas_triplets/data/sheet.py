@@ -107,6 +107,41 @@ def contact_sheet(
     return sheet
 
 
+def framed(
+    picture: Image.Image | NDArray[np.uint8],
+    boxes: Sequence[Box] = (),
+    side: int = 160,
+    *,
+    font: _Font | None = None,
+    thick: int = 2,
+) -> Image.Image:
+    """Return the picture scaled to fit a square of `side` pixels, with its boxes drawn on it.
+
+    It keeps its aspect ratio; enlarged at least twofold, it is not smoothed, so that its pixels can be seen.
+
+    Args:
+        picture: a PIL image, or uint8 (height, width, 3) or (height, width).
+        boxes: drawn on it, in its own pixels.
+        side: of the square, at least 1.
+        font: of the boxes' labels; the default one at 12 pixels if None.
+        thick: of the boxes' lines, in pixels of what is returned.
+
+    Example: a picture of 400 x 200 pixels framed at 100 has 100 x 50.
+
+    Raises:
+        UserError: the picture is neither an image nor an array of uint8.
+    """
+    picture = _as_image(picture)
+    factor = min(side / picture.width, side / picture.height)
+    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+    way = Image.Resampling.NEAREST if factor >= 2 else Image.Resampling.LANCZOS
+    shown = picture.resize(size, way)
+    draw = ImageDraw.Draw(shown)
+    for box in boxes:
+        _draw_box(draw, box, size, picture.size, font or _font(12), thick)
+    return shown
+
+
 def shorten(text: str, width: float, font: _Font) -> str:
     """Return `text`, cut and ended with an ellipsis where it would be wider than `width` pixels."""
     text = " ".join(text.split())
@@ -148,17 +183,10 @@ def _draw_cell(
         if one.title:
             _text(draw, (x, y), shorten(one.title, cell, font), INK, font, strong=True)
         y += line
-    picture = _as_image(one.picture)
-    factor = min(cell / picture.width, cell / picture.height)
-    shown = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
-    way = Image.Resampling.NEAREST if factor >= 2 else Image.Resampling.LANCZOS
-    left, upper = x + (cell - shown[0]) // 2, y + (cell - shown[1]) // 2
-    if shown != (cell, cell):
+    shown = framed(one.picture, one.boxes, cell, font=font, thick=max(1, round(line / 8)))
+    if shown.size != (cell, cell):
         draw.rectangle((x, y, x + cell - 1, y + cell - 1), outline=_FRAME)
-    sheet.paste(picture.resize(shown, way), (left, upper))
-    thick = max(1, round(line / 8))
-    for box in one.boxes:
-        _draw_box(draw, box, (left, upper), shown, picture.size, font, thick)
+    sheet.paste(shown, (x + (cell - shown.width) // 2, y + (cell - shown.height) // 2))
     y += cell + line // 3
     for text in _lines(one.lines):
         _text(draw, (x, y), shorten(text.text, cell, font), text.colour, font, strong=text.strong)
@@ -166,26 +194,20 @@ def _draw_cell(
 
 
 def _draw_box(
-    draw: ImageDraw.ImageDraw,
-    box: Box,
-    corner: tuple[int, int],
-    shown: tuple[int, int],
-    size: tuple[int, int],
-    font: _Font,
-    thick: int,
+    draw: ImageDraw.ImageDraw, box: Box, shown: tuple[int, int], size: tuple[int, int], font: _Font, thick: int
 ) -> None:
     fx, fy = shown[0] / size[0], shown[1] / size[1]
     x1, y1, x2, y2 = box.corners
     # Half-open: the last pixel painted is the one before x2, y2; all inside the picture as it is shown.
     left, upper = (round(min(max(v * f, 0), s - 1)) for v, f, s in ((x1, fx, shown[0]), (y1, fy, shown[1])))
     right, lower = (round(min(max(v * f, 1), s)) - 1 for v, f, s in ((x2, fx, shown[0]), (y2, fy, shown[1])))
-    place = (corner[0] + left, corner[1] + upper, corner[0] + max(left, right), corner[1] + max(upper, lower))
+    place = (left, upper, max(left, right), max(upper, lower))
     draw.rectangle(place, outline=box.colour, width=thick)
     if box.label:
         label = shorten(box.label, max(shown[0] - left - 2 * thick, 1), font)
         high = round(sum(_metrics(font)) + thick)
         # Above the box where the picture has room for it, so that it hides nothing of what is in the box.
-        upper = place[1] - high if place[1] - high >= corner[1] else place[1]
+        upper = place[1] - high if place[1] >= high else place[1]
         wide = round(font.getlength(label)) + 2 * thick
         draw.rectangle((place[0], upper, place[0] + wide, upper + high), fill=box.colour)
         draw.text((place[0] + thick, upper), label, "white", font)

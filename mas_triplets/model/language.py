@@ -20,6 +20,7 @@ from mas_triplets.model.texts.kept import embedded
 from mas_triplets.progress import SILENT, Silent
 
 _TOLD = 5  # examples named in a note
+_REMEMBERED = 10_000  # texts outside the vocabulary whose vectors are kept: a server is asked for ever more
 _ABSENT = -1
 
 
@@ -119,6 +120,7 @@ class LanguageTable:
         """
         if slot is None and len(self.vectors) > 1:
             raise ValueError(f"'{text}' has another vector in each slot: say which")
+        self._forget()
         table = self._table(SLOTS.index(slot or SLOTS[0]))
         if text in self._rows:
             return self.vectors[table, self._rows[text]]
@@ -131,6 +133,7 @@ class LanguageTable:
         Raises:
             UserError: a text is not in the vocabulary and the encoder knows nothing of it.
         """
+        self._forget()
         mask = torch.tensor([fact.mask for fact in facts], dtype=torch.float32).reshape(len(facts), 3)
         asked = list(zip(*(fact.slots for fact in facts), strict=True)) or [(), (), ()]
         new = [sorted({text for text in texts if text is not None and text not in self._rows}) for texts in asked]
@@ -149,6 +152,11 @@ class LanguageTable:
 
     def _table(self, slot: int) -> int:
         return slot if len(self.vectors) > 1 else 0
+
+    def _forget(self) -> None:
+        """Forget texts outside the vocabulary where there have been many; those asked for again are encoded again."""
+        if len(self._further) > _REMEMBERED:
+            self._further = {}
 
     def _encode_further(self, table: int, wanted: Iterable[str]) -> None:
         """Encode those texts outside the vocabulary that have not been asked for before."""
