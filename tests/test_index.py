@@ -371,3 +371,33 @@ def test_a_vocabulary_that_is_none_is_named(home: Path, tmp_path: Path, text: st
     (run / "language.json").write_text(text)
     with pytest.raises(UserError, match=r"language\.json is not the vocabulary of a run .*train the run again"):
         build_index(RunFolder(run), tmp_path / "index")
+
+
+def test_pictures_like_a_row_are_those_of_other_pictures(home: Path, tmp_path: Path) -> None:
+    boxes = build_index(small_run(home, "boxes", data__region="box"), tmp_path / "boxes")
+    hits = boxes.similar(4, 72)
+    assert {hit.row for hit in hits} == set(range(72)) - {3, 4, 5}, "the boxes of its own picture are left out"
+    slots = boxes.vectors.reshape(72, 3, -1).astype(np.float64)
+    wanted = (slots * slots[4]).sum(2).mean(1)
+    assert [hit.score for hit in hits] == pytest.approx([wanted[hit.row] for hit in hits], abs=1e-9)
+    assert sorted((hit.score for hit in hits), reverse=True) == [hit.score for hit in hits]
+    index = FactIndex.open(home / "index")
+    assert index.similar(home / "pictures" / "007.png", 1)[0].row == 7
+    with pytest.raises(UserError, match="there is no row 24: this index has the rows 0 to 23"):
+        index.similar(24)
+
+
+def test_an_index_of_one_picture_has_none_like_it(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    shutil.copy(home / "pictures" / "000.png", tmp_path / "one")
+    assert build_index(RunFolder(home / "run"), tmp_path / "index", tmp_path / "one").similar(0) == []
+
+
+def test_facts_of_a_row_are_those_of_its_picture(home: Path) -> None:
+    index = FactIndex.open(home / "index")
+    by_row, by_picture = index.facts_of(5), index.facts_of(home / "pictures" / "005.png")
+    assert [hit.fact for hits in by_row.values() for hit in hits] == [
+        hit.fact for hits in by_picture.values() for hit in hits
+    ]
+    for mine, theirs in zip(by_row.values(), by_picture.values(), strict=True):
+        assert [hit.score for hit in mine] == pytest.approx([hit.score for hit in theirs], abs=1e-6)

@@ -29,7 +29,6 @@ from mas_triplets.serve.application import make_application
 from mas_triplets.serve.engine import Engine
 from mas_triplets.serve.failures import RequestError
 from mas_triplets.serve.forms import rewritten
-from mas_triplets.serve.rows import Rows
 from mas_triplets.serve.server import is_local, serve
 
 torch.set_num_threads(1)
@@ -318,7 +317,7 @@ def asked(client: TestClient, function: int, data: list[Any], **event: str) -> l
 def test_the_form_finds_pictures_by_row(client: TestClient, index: FactIndex) -> None:
     page = asked(client, 0, ["dog", "chase", "*", 5])[0]
     rows = [int(row) for row in re.findall(r'data-row="(\d+)"', page)]
-    assert rows == [row for row, _ in Rows(index).search(Fact("dog", "chase"), 5)]
+    assert rows == [hit.row for hit in index.search(Fact("dog", "chase"), 5)]
     assert "5 of" in page
     clicked = asked(client, 1, [5], fact="<dog, chase>")
     assert clicked[:3] == ["dog", "chase", "*"]
@@ -334,7 +333,7 @@ def test_parts_of_the_page(client: TestClient, index: FactIndex) -> None:
     page = client.get("/page/row/3").text
     assert Path(index.rows["image"][3].as_py()).name in page
     assert page.count("data-fact=") == 6
-    assert [int(row) for row in re.findall(r'data-row="(\d+)"', page)] == [r for r, _ in Rows(index).similar(3, 8)]
+    assert [int(row) for row in re.findall(r'data-row="(\d+)"', page)] == [hit.row for hit in index.similar(3, 8)]
     photograph = client.post("/page/photograph", content=png())
     assert (photograph.status_code, photograph.text.count("data-fact=")) == (200, 6)
     assert "not evaluated yet" in client.get("/page/run").text
@@ -396,7 +395,7 @@ def test_a_bug_is_a_sentence_and_is_logged(
     def fails(*_: Any) -> None:
         raise ZeroDivisionError("a secret")
 
-    monkeypatch.setattr(Rows, "search", fails)
+    monkeypatch.setattr(FactIndex, "search", fails)
     answer = client.get("/api/search?fact=dog")
     assert (answer.status_code, list(answer.json())) == (500, ["error"])
     assert "secret" not in answer.text + asked(client, 0, ["dog", "*", "*", 5])[0]

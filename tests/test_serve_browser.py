@@ -19,7 +19,6 @@ from small_run import small_run
 from mas_triplets import Fact, FactIndex
 from mas_triplets.evaluation.run import evaluate
 from mas_triplets.retrieval.build import build_index
-from mas_triplets.serve.rows import Rows
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -108,19 +107,18 @@ def test_a_fact_that_is_typed_finds_its_pictures(page: Page, index: FactIndex) -
     for slot, word in (("Who or what", "dog"), ("does", "chase"), ("to what", "*")):
         ask(page, slot, word)
     page.get_by_text("pictures for <dog, chase>").or_(page.get_by_text("regions for <dog, chase>")).wait_for()
-    assert shown_rows(page, "#mt-result") == [row for row, _ in Rows(index).search(Fact("dog", "chase"), 24)]
+    assert shown_rows(page, "#mt-result") == [hit.row for hit in index.search(Fact("dog", "chase"), 24)]
     page.wait_for_function("document.querySelector('#mt-result img').naturalWidth === 320")
 
 
 def test_a_picture_that_is_clicked_shows_its_facts_and_others_like_it(page: Page, index: FactIndex) -> None:
-    rows = Rows(index)
     first = shown_rows(page, "#mt-result")[0]
     page.locator("#mt-result .mt-tile").first.click()
     panel = page.get_by_role("dialog")
     panel.get_by_text("What it shows").wait_for()
     best = rows.facts(first, 1)[3][0]
     assert panel.locator("[data-fact]").first.get_attribute("data-fact") == str(best.fact)
-    assert shown_rows(page, "#mt-panel") == [row for row, _ in rows.similar(first, 8)]
+    assert shown_rows(page, "#mt-panel") == [hit.row for hit in index.similar(first, 8)]
     page.wait_for_function("document.querySelector('#mt-panel .mt-large').naturalWidth > 320")
     panel.locator(".mt-tile").first.click()  # a picture like it, in the same panel
     name = Path(index.rows["image"][rows.similar(first, 1)[0][0]].as_py()).name
@@ -137,7 +135,7 @@ def test_a_fact_that_is_clicked_is_looked_for(page: Page, index: FactIndex) -> N
     assert page.get_by_label("Who or what").input_value() == "dog"
     assert page.get_by_label("does").input_value() == "*"
     assert page.get_by_role("dialog").is_hidden()
-    assert shown_rows(page, "#mt-result") == [row for row, _ in Rows(index).search(Fact("dog"), 24)]
+    assert shown_rows(page, "#mt-result") == [hit.row for hit in index.search(Fact("dog"), 24)]
 
 
 def test_an_unknown_word_is_told_with_the_nearest(page: Page) -> None:

@@ -151,13 +151,9 @@ class FactIndex:
         """
         _check_k(k)
         own: IntArray = np.empty(0, dtype=np.int64)
+        row = self._row_of(picture)
         if isinstance(picture, int):
-            if not 0 <= picture < len(self):
-                raise UserError(f"{self.path} has no row {picture}: its rows are 0 to {len(self) - 1}")
-            row = self.vectors[picture : picture + 1]
             own = np.flatnonzero(pc.equal(self.rows["image"], self.rows["image"][picture]).to_numpy())
-        else:
-            row = self._embedded(picture if isinstance(picture, Image.Image) else read_picture(Path(picture)))
         parts = len(self.record.parts)
         wanted = np.asarray(row[:, : parts * self.record.dim], dtype=np.float32).reshape(1, parts, self.record.dim)
         mask = np.ones((1, parts), dtype=np.float32)
@@ -169,21 +165,20 @@ class FactIndex:
         """Return the `k` best facts of each order for the picture in a file, order 1 first; see `facts_of`."""
         return [hit for hits in self.facts_of(path, k).values() for hit in hits]
 
-    def facts_of(self, picture: str | Path | Image.Image, k: int = 10) -> dict[int, list[FactHit]]:
+    def facts_of(self, picture: str | Path | Image.Image | int, k: int = 10) -> dict[int, list[FactHit]]:
         """Return which facts hold in a picture: for each order, the `k` best of all facts the run knows, best first.
 
         Facts of different orders are not compared, since fewer slots make higher scores. Of equal scores the fact that
-        comes first in the data set is first. The picture is embedded as a whole and need not be in the index.
+        comes first in the data set is first. The picture is embedded as a whole and need not be in the index; a number
+        is that of a row, which is asked without its picture.
 
         Raises:
-            UserError: the picture cannot be read, or k < 1.
+            UserError: the picture cannot be read, there is no such row, or k < 1.
         """
         _check_k(k)
-        if not isinstance(picture, Image.Image):
-            picture = read_picture(Path(picture))
         asked = self._asked
         vectors, mask = (tensor.numpy() for tensor in self.space.embed(asked))
-        parts = slot_parts(self._embedded(picture), vectors, self.record.score)
+        parts = slot_parts(self._row_of(picture), vectors, self.record.score)
         scores = combined(parts, mask, self.record.score)
         orders = np.array([fact.order for fact in asked])
         answer: dict[int, list[FactHit]] = {}
@@ -225,7 +220,22 @@ class FactIndex:
     def _asked(self) -> list[Fact]:
         return [self.facts[place] for place in self.space.known(self.facts).tolist()]
 
-    def _embedded(self, picture: Image.Image) -> Floats:
+    def check_row(self, row: int) -> None:
+        """Check that there is a row of that number.
+
+        Raises:
+            UserError: there is none.
+        """
+        if not 0 <= row < len(self):
+            raise UserError(f"there is no row {row}: this index has the rows 0 to {len(self) - 1:,}")
+
+    def _row_of(self, picture: str | Path | Image.Image | int) -> Floats:
+        """Return (1, numbers per row): a row of the index, or what a picture would be in it."""
+        if isinstance(picture, int):
+            self.check_row(picture)
+            return self.vectors[picture : picture + 1]
+        if not isinstance(picture, Image.Image):
+            picture = read_picture(Path(picture))
         pixels = self.model.encoder.view.draw(picture.convert("RGB"))
         with torch.inference_mode():
             row: Floats = self.space.rows(self.model, torch.from_numpy(np.array(pixels)[None])).numpy()

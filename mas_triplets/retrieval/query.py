@@ -80,7 +80,7 @@ def ranked(
         are -1 and their scores minus infinity.
     """
     parts = np.empty((*rows.shape, len(mask)))
-    across = max(1, _BLOCK // rows.shape[1])
+    across = max(1, _BLOCK // max(1, rows.shape[1]))
     for first in range(0, len(rows), across):
         for start in range(0, rows.shape[1], _BLOCK):
             some = np.s_[first : first + across, start : start + _BLOCK]

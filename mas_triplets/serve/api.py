@@ -47,22 +47,22 @@ def api_router(engine: Engine, pictures: Pictures, uploads: Uploads, metrics: Me
     async def search(fact: Text, k: K = 10) -> list[FoundPicture]:
         """Find the pictures that show a fact."""
         parsed = Fact.parse(fact)
-        return found_pictures(await engine.ask(lambda: engine.rows.search(parsed, k)))
+        return found_pictures(await engine.ask(lambda: engine.index.search(parsed, k)))
 
     async def similar(row: int, k: K = 10) -> list[FoundPicture]:
         """Find the rows most like one, which is left out."""
         checked_row(engine, row)
-        return found_pictures(await engine.ask(lambda: engine.rows.similar(row, k)))
+        return found_pictures(await engine.ask(lambda: engine.index.similar(row, k)))
 
     async def similar_to(request: Request, k: K = 10) -> list[FoundPicture]:
         """Find the rows most like the picture that is sent."""
         picture = await uploads.picture(request)
-        return found_pictures(await engine.ask(lambda: engine.rows.similar_to(picture, k)))
+        return found_pictures(await engine.ask(lambda: engine.index.similar(picture, k)))
 
     async def facts(row: int, k: K = 10) -> list[FoundFact]:
         """Tell which facts hold in a row."""
         checked_row(engine, row)
-        found = await engine.ask(lambda: engine.rows.facts(row, k))
+        found = await engine.ask(lambda: engine.index.facts_of(row, k))
         return [FoundFact(**value) for value in facts_json(found)]
 
     async def facts_in(request: Request, k: K = 10) -> list[FoundFact]:

@@ -11,7 +11,6 @@ from mas_triplets.errors import UserError
 from mas_triplets.retrieval.index import FactIndex
 from mas_triplets.serve.failures import RequestError
 from mas_triplets.serve.limits import WAITING
-from mas_triplets.serve.rows import Rows
 
 T = TypeVar("T")
 _DECODERS = 2  # Pillow lets others run while it decodes; more would only need more memory at once
@@ -24,7 +23,7 @@ class Engine:
     so one thread asks, and what is asked at the same time waits its turn. See docs/benchmarks.md for what that gives.
 
     Attributes:
-        rows: the index, asked by row.
+        index: the index.
     """
 
     def __init__(self, index: FactIndex) -> None:
@@ -33,16 +32,11 @@ class Engine:
         Raises:
             UserError: the model cannot be loaded.
         """
-        self.rows = Rows(index)
+        self.index = index
         _ = index.model
         self._asking = ThreadPoolExecutor(1, "index")
         self._decoding = ThreadPoolExecutor(_DECODERS, "pictures")
         self._waiting = 0
-
-    @property
-    def index(self) -> FactIndex:
-        """The index."""
-        return self.rows.index
 
     async def ask(self, function: Callable[[], T]) -> T:
         """Run what needs the index or the model, in turn.
@@ -82,7 +76,7 @@ def checked_row(engine: Engine, row: int) -> int:
         RequestError: there is none (404).
     """
     try:
-        engine.rows.check(row)
+        engine.index.check_row(row)
     except UserError as error:
         raise RequestError(404, str(error)) from None
     return row

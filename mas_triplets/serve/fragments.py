@@ -7,7 +7,7 @@ from fastapi.responses import HTMLResponse
 
 from mas_triplets.errors import UserError
 from mas_triplets.evaluation.html import Html
-from mas_triplets.retrieval.index import FactHit
+from mas_triplets.retrieval.hits import FactHit
 from mas_triplets.serve import markup
 from mas_triplets.serve.engine import Engine, checked_row
 from mas_triplets.serve.run_page import RunPage
@@ -25,14 +25,14 @@ def fragment_router(engine: Engine, uploads: Uploads) -> APIRouter:
 
     async def row(row: int) -> HTMLResponse:
         checked_row(engine, row)
-        alike = await engine.ask(lambda: engine.rows.similar(row, ALIKE))
+        alike = await engine.ask(lambda: engine.index.similar(row, ALIKE))
         values = table.slice(row, 1).to_pylist()[0]
         about = f"{values['width']:,} x {values['height']:,} pixels"
         if values["box"] is not None:
             about += f", the part from {values['box'][0]:g}, {values['box'][1]:g} to {values['box'][2]:g}, "
             about += f"{values['box'][3]:g}"
         try:
-            shown = _facts(await engine.ask(lambda: engine.rows.facts(row, FACTS)))
+            shown = _facts(await engine.ask(lambda: engine.index.facts_of(row, FACTS)))
         except UserError as error:  # an index that knows no facts still has pictures
             shown = markup.wrong(str(error))
         size = values["width"], values["height"]
@@ -41,7 +41,7 @@ def fragment_router(engine: Engine, uploads: Uploads) -> APIRouter:
     async def photograph(request: Request) -> HTMLResponse:
         picture = await uploads.picture(request)
         found = await engine.ask(lambda: engine.index.facts_of(picture, FACTS))
-        alike = await engine.ask(lambda: engine.rows.similar_to(picture, ALIKE))
+        alike = await engine.ask(lambda: engine.index.similar(picture, ALIKE))
         return HTMLResponse(markup.seen(_facts(found), markup.similar(alike)))
 
     async def run() -> HTMLResponse:

@@ -7,22 +7,21 @@ from pathlib import Path
 
 from mas_triplets.evaluation.html import Content, Html, element, join
 from mas_triplets.facts import Fact
-from mas_triplets.retrieval.index import FactHit, Hit
-from mas_triplets.serve.rows import Numbered
+from mas_triplets.retrieval.hits import FactHit, Hit
 
 _LARGE = 1024  # pixels a side
 _ORDERS = {3: "Three slots", 2: "Two slots", 1: "One slot"}
 
 
-def gallery(found: Numbered, said: Content, words: Mapping[str, str]) -> Html:
+def gallery(found: Sequence[Hit], said: Content, words: Mapping[str, str]) -> Html:
     """Return pictures found for a fact; `words` are what each slot was asked for."""
-    tiles = [_tile(row, hit, _part_list(hit, words)) for row, hit in found]
+    tiles = [_tile(hit, _part_list(hit, words)) for hit in found]
     return join((element("p", said, class_="mt-said", role="status"), element("div", *tiles, class_="mt-grid")))
 
 
-def similar(found: Numbered) -> Html:
+def similar(found: Sequence[Hit]) -> Html:
     """Return pictures that are alike, in small."""
-    return element("div", *(_tile(row, hit, Html("")) for row, hit in found), class_="mt-grid mt-small")
+    return element("div", *(_tile(hit, Html("")) for hit in found), class_="mt-grid mt-small")
 
 
 def facts(found: Mapping[int, Sequence[FactHit]], score: str) -> Html:
@@ -75,14 +74,14 @@ def chips(examples: Sequence[Fact]) -> Html:
     return element("div", element("span", "Try"), *made, class_="mt-chips")
 
 
-def _tile(row: int, hit: Hit, below: Html) -> Html:
+def _tile(hit: Hit, below: Html) -> Html:
     label = f"{Path(hit.image).name}, rank {hit.rank}, score {hit.score:.3f}"
     head = element(
         "span", element("b", str(hit.rank)), element("span", f"{hit.score:.3f}", class_="mt-score"), class_="mt-line"
     )
-    image = Html(f'<img src="api/thumbnail/{row}" alt="" loading="lazy" width="320" height="320">')
+    image = Html(f'<img src="api/thumbnail/{hit.row}" alt="" loading="lazy" width="320" height="320">')
     kind = "mt-tile" if hit.box is None else "mt-tile mt-part"
-    return element("button", image, head, below, class_=kind, type="button", data_row=str(row), aria_label=label)
+    return element("button", image, head, below, class_=kind, type="button", data_row=str(hit.row), aria_label=label)
 
 
 def _part_list(hit: Hit, words: Mapping[str, str]) -> Html:

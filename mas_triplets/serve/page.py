@@ -113,7 +113,7 @@ async def _found(engine: Engine, asked: Sequence[Any], k: Any) -> str:
     try:
         fact = Fact(*(str(text or "")[:FACT_LENGTH] for text in asked))
         count = min(max(int(k or 1), 1), ANSWERS)
-        found = await engine.ask(lambda: engine.rows.search(fact, count))
+        found = await engine.ask(lambda: engine.index.search(fact, count))
     except (UserError, RequestError, ValueError) as error:
         return markup.wrong(str(error))
     except Exception:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel
 
 from mas_triplets.retrieval.answers import hits_json
+from mas_triplets.retrieval.hits import Hit
 from mas_triplets.retrieval.index import FactIndex
-from mas_triplets.serve.rows import Numbered
 
 
 class FoundPicture(BaseModel):
@@ -60,10 +62,9 @@ class Wrong(BaseModel):
     error: str
 
 
-def found_pictures(found: Numbered) -> list[FoundPicture]:
+def found_pictures(found: Sequence[Hit]) -> list[FoundPicture]:
     """Return hits as JSON values with their rows."""
-    values = hits_json([hit for _, hit in found])
-    return [FoundPicture(row=row, **value) for (row, _), value in zip(found, values, strict=True)]
+    return [FoundPicture(row=hit.row, **value) for hit, value in zip(found, hits_json(found), strict=True)]
 
 
 def vocabulary(index: FactIndex) -> Vocabulary:
