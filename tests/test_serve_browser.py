@@ -116,12 +116,12 @@ def test_a_picture_that_is_clicked_shows_its_facts_and_others_like_it(page: Page
     page.locator("#mt-result .mt-tile").first.click()
     panel = page.get_by_role("dialog")
     panel.get_by_text("What it shows").wait_for()
-    best = rows.facts(first, 1)[3][0]
+    best = index.facts_of(first, 1)[3][0]
     assert panel.locator("[data-fact]").first.get_attribute("data-fact") == str(best.fact)
     assert shown_rows(page, "#mt-panel") == [hit.row for hit in index.similar(first, 8)]
     page.wait_for_function("document.querySelector('#mt-panel .mt-large').naturalWidth > 320")
     panel.locator(".mt-tile").first.click()  # a picture like it, in the same panel
-    name = Path(index.rows["image"][rows.similar(first, 1)[0][0]].as_py()).name
+    name = Path(index.rows["image"][index.similar(first, 1)[0].row].as_py()).name
     panel.get_by_role("heading", name=name).wait_for()
     page.keyboard.press("Escape")
     assert panel.is_hidden()
