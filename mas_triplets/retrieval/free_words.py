@@ -1,0 +1,66 @@
+"""Words outside the vocabulary: embedded by the run's text encoder where it knows them, told where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from mas_triplets.errors import UserError
+from mas_triplets.facts import Fact
+from mas_triplets.model.language import LanguageTable, UnknownTextError
+from mas_triplets.model.texts import TextEncoder
+from mas_triplets.retrieval.spelling import one_edit_away, spelt_like
+
+_ALIKE = 0.8  # share of equal letters from which a word may be another one misspelt
+_NAMED = 3
+
+
+def embed_free_words(language: LanguageTable, facts: Sequence[Fact]) -> list[str]:
+    """Embed what the vocabulary does not hold, all of it at once, and return what is to be told of it, a line a text.
+
+    The vectors stay in `language`: they come from the encoder of the run's configuration, centred and scaled as in
+    training, and are given out only if words of the vocabulary, embedded beside them, are what they were then.
+
+    Raises:
+        UserError: the encoder knows nothing of a text (the nearest known ones are named), or cannot be used.
+    """
+    new = sorted({text for fact in facts for text in fact.slots if text is not None and text not in language})
+    if not new:
+        return []
+    try:
+        language.embed(facts)
+    except UnknownTextError as error:
+        raise UserError(_unknown(error.text, language)) from None
+    except UserError as error:
+        raise UserError(
+            f"{_listed(new)} not in the vocabulary, and the text encoder that would embed it cannot be used: {error}"
+        ) from None
+    return [*(_told(text, language) for text in new), *language.told_of(new)]
+
+
+def _told(text: str, language: LanguageTable) -> str:
+    alike = spelt_like(text, language.words, 1, least=_ALIKE)
+    meant = f"; did you mean '{alike[0]}'?" if alike else ":"
+    return (
+        f"'{text}' is not in the vocabulary{meant} {language.name} gives its vector, which no picture was learnt with"
+    )
+
+
+def _unknown(text: str, language: LanguageTable) -> str:
+    close = spelt_like(text, language.words, _NAMED)
+    if " " not in text:
+        others = spelt_like(text, _known(one_edit_away(text), language.encoder), _NAMED)
+        close = list(dict.fromkeys([*close, *others]))[:_NAMED]
+    said = f"'{text}' is not in the vocabulary, nor known to {language.name}"
+    if not close:
+        return f"{said}: ask for a word of the vocabulary, such as {', '.join(language.words[:_NAMED])}"
+    return f"{said}; did you mean {' or '.join(repr(word) for word in close)}?"
+
+
+def _known(words: Sequence[str], encoder: TextEncoder) -> Iterable[str]:
+    """Return the words that an encoder knows; none of one that has a vector for anything, real word or not."""
+    unknown = set(encoder.encode(words).unknown)
+    return [word for word in words if word not in unknown] if 2 * len(unknown) > len(words) else []
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return f"{', '.join(map(repr, texts))} {'is' if len(texts) == 1 else 'are'}"
