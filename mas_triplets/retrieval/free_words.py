@@ -39,10 +39,9 @@ def embed_free_words(language: LanguageTable, facts: Sequence[Fact]) -> list[str
 
 def _told(text: str, language: LanguageTable) -> str:
     alike = spelt_like(text, language.words, 1, least=_ALIKE)
+    alike += [word for word in one_edit_away(text) if sorted(word) == sorted(text) and word in language]  # "dgo"
     meant = f"; did you mean '{alike[0]}'?" if alike else ":"
-    return (
-        f"'{text}' is not in the vocabulary{meant} {language.name} gives its vector, which no picture was learnt with"
-    )
+    return f"'{text}' is not in the vocabulary{meant} {language.name} embeds it, but no picture was learnt with it"
 
 
 def _unknown(text: str, language: LanguageTable) -> str:

@@ -46,7 +46,7 @@ def write_hits_page(hits: Sequence[Hit], title: str, index: FactIndex, out: Path
     told = f"The best {len(hits):,} of {len(index):,} {_rows(index)} in {index.path.name}. Score: {meaning}."
     cards = grid(*(_card(hit, bars=index.record.score == "cosine" or several) for hit in hits), kind="hits")
     above = [] if asked is None else [_asked(asked)]
-    _write(out, page(title, told, [], *above, cards, style=_STYLE))
+    _write(out, page(title[:1].upper() + title[1:], told, [], *above, cards, style=_STYLE))
 
 
 def write_facts_page(found: Mapping[int, Sequence[FactHit]], photo: Path, index: FactIndex, out: Path) -> None:
@@ -154,7 +154,7 @@ box-shadow:0 1px 2px #1b1f2414}
 .parts div{display:grid;grid-template-columns:1fr auto;gap:.6rem;align-items:center;font-size:.84rem;line-height:1.6}
 .parts dt{color:var(--soft);overflow-wrap:anywhere}
 .parts dd{margin:0;display:flex;align-items:center;gap:.55rem}
-.bar{width:5.2rem;height:.4rem;border-radius:.2rem;background:var(--line);overflow:hidden}
+.bar{width:3.8rem;height:.4rem;border-radius:.2rem;background:var(--line);overflow:hidden}
 .bar span{display:block;height:100%;background:var(--blue)}
 .number{min-width:3.2em;text-align:right;font-variant-numeric:tabular-nums}
 .hit details{margin:0;border-bottom:0;padding:0 .9rem}

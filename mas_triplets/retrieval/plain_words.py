@@ -10,7 +10,7 @@ from itertools import combinations_with_replacement, product
 from mas_triplets.errors import UserError
 from mas_triplets.facts import WILD_CARD, Fact, normalise_text
 from mas_triplets.retrieval.spelling import spelt_like
-from mas_triplets.retrieval.vocabulary import ARTICLES, AUXILIARIES, Vocabulary
+from mas_triplets.retrieval.vocabulary import AROUND, Vocabulary
 
 WILD = frozenset({WILD_CARD, "anybody", "anyone", "anything", "somebody", "someone", "something"})
 _JOINING = {"and": "--and", "or": "--or", "not": "--not", "without": "--not"}
@@ -19,7 +19,7 @@ _PREPOSITIONS = frozenset(
     | {"through", "to", "under", "up", "with"}
 )
 _MOST_WORDS = 24
-_ELSEWHERE, _NO_SUBJECT, _NO_PREDICATE, _FREE, _FREE_WORD = 4, 1, 6, 20, 2
+_ELSEWHERE, _NO_SUBJECT, _NO_PREDICATE, _FREE, _FREE_WORD = 4, 1, 6, 20, 8
 """What a reading costs: a noun of another slot, a slot that is passed over, a word outside the vocabulary."""
 
 
@@ -44,8 +44,9 @@ def read_plain(text: str, vocabulary: Vocabulary) -> Fact:
     """Read "person riding a horse" as <person, ride, horse>: subject, predicate and object in this order.
 
     The reading that needs the least is taken: entries of the vocabulary as they are written, then in another form, with
-    or without articles and auxiliaries; then a slot passed over ("riding horse" is <*, ride, horse>); then words
-    outside the vocabulary, which stay as they are written. `*`, something, someone are wild cards.
+    or without articles, numbers and auxiliaries; then a slot passed over ("riding horse" is <*, ride, horse>, but
+    "smiling girl" is <girl, smile> if that is a fact, or `smile` never has an object); then words outside the
+    vocabulary, which stay as they are written. `*`, something, someone are wild cards.
 
     Raises:
         UserError: the words cannot be placed, or in several ways that are equally near; the sentence says what to do.
@@ -88,6 +89,12 @@ def _readings(words: Sequence[str], vocabulary: Vocabulary) -> Iterator[_Reading
             if any(text is not None for text in slots):
                 cost = passed + sum(cost for cost, _ in chosen)
                 yield _Reading(Fact(slots[0], slots[1], slots[2]), cost, (first, second - first))
+    for first in range(1, end):  # "smiling girl"
+        for (one, verb), (other, noun) in product(options(0, first, 1), options(first, end, 0)):
+            if noun is not None and verb is not None:
+                fact = Fact(noun, verb)
+                if fact in vocabulary.facts or (verb in vocabulary.intransitive and noun in vocabulary.slots[0]):
+                    yield _Reading(fact, one + other, (end - first, first))
 
 
 def _options(words: Sequence[str], slot: int, vocabulary: Vocabulary) -> Iterator[tuple[int, str | None]]:
@@ -105,17 +112,19 @@ def _options(words: Sequence[str], slot: int, vocabulary: Vocabulary) -> Iterato
     if found:
         yield from ((cost, text) for text, cost in found.items())
         return
-    bare = [word for word in words if word not in ARTICLES | AUXILIARIES]
+    bare = [word for word in words if word not in AROUND]
     if bare and not set(bare) & WILD and _may_be_free(bare, slot, vocabulary):
-        yield _FREE + _FREE_WORD * len(words), " ".join(bare)
+        new = sum(_is_new(word, vocabulary) for word in bare)
+        before_verb = _FREE if slot == 1 and new < len(bare) else 0  # "man holding" is rather a subject and a verb
+        yield _FREE + _FREE_WORD * new + before_verb, " ".join(bare)
 
 
 def _may_be_free(words: Sequence[str], slot: int, vocabulary: Vocabulary) -> bool:
-    """Whether words that no entry has may fill a slot: one word, one before a known one, a verb with a preposition."""
+    """Whether words that no entry has may fill a slot: one, one or two before a known one, a verb and a preposition."""
     if len(words) == 1:
         return True
     if any(vocabulary.find(words[-1:], other) for other in ((1,) if slot == 1 else (0, 2))):
-        return not any(vocabulary.find(words[:1], other) for other in range(3))
+        return len(words) <= 3 and not any(vocabulary.find([word], other) for word in words[:-1] for other in range(3))
     return slot == 1 and len(words) == 2 and words[1] in _PREPOSITIONS
 
 
@@ -127,10 +136,13 @@ def _check_joining(text: str, words: Sequence[str], vocabulary: Vocabulary) -> N
 
 
 def _not_placed(text: str, words: Sequence[str], vocabulary: Vocabulary) -> UserError:
-    lost = [word for word in words if word not in ARTICLES | AUXILIARIES and _is_new(word, vocabulary)]
+    lost = [word for word in words if word not in AROUND and _is_new(word, vocabulary)]
     remedy = "say which is which, as in <person, ride, horse>, with * for what is open"
     if not lost:
-        return UserError(f"{text!r} cannot be read as subject, predicate and object: {remedy}")
+        return UserError(
+            f"{text!r} cannot be read as one subject, predicate and object: {remedy}; several facts are joined "
+            "with --and"
+        )
     told = []
     for word in dict.fromkeys(lost):
         close = spelt_like(word, vocabulary.words)

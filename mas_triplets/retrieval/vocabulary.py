@@ -10,9 +10,11 @@ from mas_triplets.facts import Fact
 from mas_triplets.retrieval.index import FactIndex
 from mas_triplets.retrieval.inflection import base_texts
 
-ARTICLES = frozenset({"a", "an", "the"})
-AUXILIARIES = frozenset({"am", "are", "be", "been", "being", "is", "there", "was", "were", "that", "which", "who"})
-"""Words that a person writes around what a slot holds."""
+AROUND = frozenset(
+    {"a", "an", "the", "some", "several", "many", "two", "three", "four", "his", "her", "its", "their"}
+    | {"am", "are", "be", "been", "being", "is", "there", "was", "were", "that", "which", "who"}
+)
+"""Articles, numbers and auxiliaries: words that a person writes around what a slot holds."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,14 @@ class Vocabulary:
 
     facts: frozenset[Fact]
     slots: tuple[frozenset[str], frozenset[str], frozenset[str]]
+    intransitive: frozenset[str] = field(init=False)
+    """Predicates that stand in facts, but in none with an object: smile, red."""
     _forms: list[dict[str, list[Match]]] = field(init=False)
 
     def __post_init__(self) -> None:
+        transitive = {fact.predicate for fact in self.facts if fact.object is not None}
+        alone = frozenset(fact.predicate for fact in self.facts if fact.predicate is not None)
+        self.intransitive = alone - transitive
         self._forms = [_forms(texts) for texts in self.slots]
 
     @classmethod
@@ -63,7 +70,7 @@ class Vocabulary:
     def find(self, words: Sequence[str], slot: int) -> list[Match]:
         """Return what some words may stand for in a slot, the nearest wording first; none if nothing.
 
-        Either may be inflected, articles and auxiliaries may be left out or added: "is sitting on" finds `sit on`.
+        Either may be inflected, words of `AROUND` may be left out or added: "is sitting on" finds `sit on`.
         """
         found: dict[str, int] = {}
         for dropped, wording in _wordings(words):
@@ -75,9 +82,9 @@ class Vocabulary:
 
 
 def _wordings(words: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Yield (0, the words as they are) and (1, the words without articles and auxiliaries), if any are left."""
+    """Yield (0, the words as they are) and (1, the words without those of `AROUND`), if any are left."""
     yield 0, " ".join(words)
-    kept = [word for word in words if word not in ARTICLES | AUXILIARIES]
+    kept = [word for word in words if word not in AROUND]
     if kept and len(kept) < len(words):
         yield 1, " ".join(kept)
 
