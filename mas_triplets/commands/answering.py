@@ -12,7 +12,6 @@ from typing import Any
 import typer
 
 from mas_triplets.console import WRONG_USE, print_json, print_table
-from mas_triplets.progress import Progress
 from mas_triplets.retrieval.answers import facts_json, facts_tables, hits_json, hits_rows, write_sheet
 from mas_triplets.retrieval.batch import answer_batch, batch_file
 from mas_triplets.retrieval.compound import answer
@@ -90,12 +89,11 @@ def ask_what_it_shows(index: FactIndex, photo: Path, k: int, form: str, html: Pa
 
 def ask_file(index: FactIndex, path: Path, k: int) -> None:
     """Answer the queries of a file with JSON Lines; exit code 2 if a line could not be answered."""
-    with batch_file(path) as file, Progress() as progress:
-        name = "standard input" if str(path) == "-" else str(path)
-        wrong = answer_batch(index, Reader(_Words(index)), file, name, sys.stdout, k, progress)
-        if wrong:
-            progress.note(f"{wrong:,} {'line' if wrong == 1 else 'lines'} of {name} could not be answered")
+    name = "standard input" if str(path) == "-" else str(path)
+    with batch_file(path) as file:
+        wrong = answer_batch(index, Reader(_Words(index)), file, name, sys.stdout, k, _note)
     if wrong:
+        _note(f"{wrong:,} {'line' if wrong == 1 else 'lines'} of {name} could not be answered")
         raise typer.Exit(WRONG_USE)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from mas_triplets.errors import UserError
-from mas_triplets.progress import SILENT, Silent
 from mas_triplets.retrieval.answers import hits_json
 from mas_triplets.retrieval.compound import answer
 from mas_triplets.retrieval.free_words import embed_free_words
@@ -22,7 +21,7 @@ from mas_triplets.retrieval.written import json_lines
 
 BLOCK = 256
 """Queries that are answered together: those of one fact with one matrix product."""
-_LONGEST = 1 << 16  # bytes of a line
+_LONGEST = 1 << 14  # bytes of a line
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,13 @@ def batch_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def answer_batch(
-    index: FactIndex, reader: Reader, file: BinaryIO, name: str, out: TextIO, k: int = 10, progress: Silent = SILENT
+    index: FactIndex,
+    reader: Reader,
+    file: BinaryIO,
+    name: str,
+    out: TextIO,
+    k: int = 10,
+    note: Callable[[str], None] = lambda _: None,
 ) -> int:
     """Answer the queries of a file, one a line, and return how many lines could not be answered.
 
@@ -70,25 +75,25 @@ def answer_batch(
         name: what the file is called in messages.
         out: where answers are written.
         k: hits a query.
-        progress: who is told of lines that are wrong, and of words outside the vocabulary, each once.
+        note: who is told of lines that are wrong, and of words outside the vocabulary, each once.
     """
-    lines = enumerate(iter(lambda: file.readline(_LONGEST + 1), b""), 1)
+    lines = enumerate(_lines(file), 1)
     wrong, told = 0, set[str]()
     while block := list(islice(lines, BLOCK)):
         asked: list[_Asked] = []
         for number, line in block:
             try:
                 if line.strip():
-                    asked.append(_read(number, line, reader, file))
+                    asked.append(_read(number, line, reader))
             except UserError as error:
                 wrong += 1
-                progress.note(f"{name} line {number}: {error}")
+                note(f"{name} line {number}: {error}")
         kept, problems, notes = _with_known_words(index, asked)
         wrong += len(problems)
         for text in [*(f"{name} line {number}: {problem}" for number, problem in problems), *notes]:
             if text not in told:
                 told.add(text)
-                progress.note(text)
+                note(text)
         answers = answer(index, [one.query for one in kept], k)
         out.write(
             json_lines(
@@ -102,10 +107,17 @@ def answer_batch(
     return wrong
 
 
-def _read(number: int, line: bytes, reader: Reader, file: BinaryIO) -> _Asked:
-    if len(line) > _LONGEST and not line.endswith(b"\n"):
-        while (rest := file.readline(_LONGEST)) and not rest.endswith(b"\n"):
-            pass
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of a file; of one that is too long only its beginning, which is too long too."""
+    while line := file.readline(_LONGEST + 1):
+        rest = line
+        while len(rest) > _LONGEST and not rest.endswith(b"\n"):
+            rest = file.readline(_LONGEST + 1)
+        yield line
+
+
+def _read(number: int, line: bytes, reader: Reader) -> _Asked:
+    if len(line) > _LONGEST:
         raise UserError(f"the line is longer than {_LONGEST:,} bytes: a query is one to a few facts")
     try:
         text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from mas_triplets.errors import UserError
 from mas_triplets.facts import Fact
@@ -12,6 +12,7 @@ from mas_triplets.retrieval.spelling import one_edit_away, spelt_like
 
 _ALIKE = 0.8  # share of equal letters from which a word may be another one misspelt
 _NAMED = 3
+_LONGEST_WORD = 30  # letters; longer ones are not looked for among the encoder's words
 
 
 def embed_free_words(language: LanguageTable, facts: Sequence[Fact]) -> list[str]:
@@ -39,23 +40,25 @@ def embed_free_words(language: LanguageTable, facts: Sequence[Fact]) -> list[str
 
 def _told(text: str, language: LanguageTable) -> str:
     alike = spelt_like(text, language.words, 1, least=_ALIKE)
-    alike += [word for word in one_edit_away(text) if sorted(word) == sorted(text) and word in language]  # "dgo"
+    swapped = one_edit_away(text) if len(text) <= _LONGEST_WORD else []
+    alike += [word for word in swapped if sorted(word) == sorted(text) and word in language]  # "dgo"
     meant = f"; did you mean '{alike[0]}'?" if alike else ":"
     return f"'{text}' is not in the vocabulary{meant} {language.name} embeds it, but no picture was learnt with it"
 
 
 def _unknown(text: str, language: LanguageTable) -> str:
-    close = spelt_like(text, language.words, _NAMED)
-    if " " not in text:
-        others = spelt_like(text, _known(one_edit_away(text), language.encoder), _NAMED)
-        close = list(dict.fromkeys([*close, *others]))[:_NAMED]
+    others = [] if " " in text or len(text) > _LONGEST_WORD else _known(one_edit_away(text), language.encoder)
+    close = spelt_like(text, language.words, _NAMED, least=_ALIKE) + spelt_like(
+        text, [*language.words, *others], _NAMED
+    )
+    close = list(dict.fromkeys(close))[:_NAMED]
     said = f"'{text}' is not in the vocabulary, nor known to {language.name}"
     if not close:
         return f"{said}: ask for a word of the vocabulary, such as {', '.join(language.words[:_NAMED])}"
     return f"{said}; did you mean {' or '.join(repr(word) for word in close)}?"
 
 
-def _known(words: Sequence[str], encoder: TextEncoder) -> Iterable[str]:
+def _known(words: Sequence[str], encoder: TextEncoder) -> list[str]:
     """Return the words that an encoder knows; none of one that has a vector for anything, real word or not."""
     unknown = set(encoder.encode(words).unknown)
     return [word for word in words if word not in unknown] if 2 * len(unknown) > len(words) else []

@@ -15,6 +15,7 @@ from mas_triplets.retrieval.vocabulary import Vocabulary
 JOINED = ("and", "or", "not")
 """How further facts are joined to the first; `--and` and so on in text."""
 _KEYS = ("fact", *JOINED, "id")
+_LONGEST = 400  # characters of a fact: comparing spellings takes the square of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,10 @@ class Reader:
         Raises:
             UserError: it is no fact; the sentence says why.
         """
+        if len(text) > _LONGEST:
+            raise UserError(
+                f"a fact of {len(text):,} characters is too long ({text[:20]}...): give at most {_LONGEST:,}"
+            )
         if not is_plain(text):
             return Fact.parse(text)
         fact = read_plain(text, self.vocabulary())
