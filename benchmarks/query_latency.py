@@ -153,9 +153,7 @@ def main() -> None:
         opening = time.perf_counter() - start
         vocabulary = Vocabulary.of_index(index)
         reader = Reader(lambda: vocabulary)
-        print(
-            "| rows | threads | query | open, s | first, ms | second, ms | later p50, ms | later p99, ms | FAISS alone |"
-        )
+        print("| rows | threads | query | open, s | first, ms | second, ms | p50, ms | p99, ms | FAISS alone, ms |")
         print("|---:|---:|---|---:|---:|---:|---:|---:|---:|")
         kinds = {
             "`<noun, verb, noun>`": "<noun{0}, verb{1}, noun{2}>",

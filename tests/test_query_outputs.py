@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shlex
 import shutil
 import webbrowser
 from pathlib import Path
@@ -27,6 +28,7 @@ from mas_triplets.retrieval.queries import Query
 from mas_triplets.retrieval.similar import similar
 
 torch.set_num_threads(1)
+DOCUMENTATION = Path(__file__).parent.parent / "docs" / "retrieval.md"
 KEYS = ["rank", "score", "image", "box", "slots"]
 
 
@@ -177,6 +179,26 @@ def test_what_was_written_is_opened(home: Path, monkeypatch: pytest.MonkeyPatch)
     assert opened == [(home / "dog.png").as_uri(), (home / "dog.html").as_uri()]
     monkeypatch.setattr(webbrowser, "open", lambda _: False)
     assert "no program here to open dog.png" in query(home, "<dog>", "--sheet", "dog.png", "--open").stderr
+
+
+def test_every_command_of_the_documentation_works_as_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webbrowser, "open", lambda _: True)
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
+    blocks = re.findall(r"```(sh|text|python)\n(.*?)```", DOCUMENTATION.read_text(), flags=re.DOTALL)
+    shutil.copy(home / "pictures" / "003.png", home / "beach.jpg")
+    (home / "queries.txt").write_text(next(body for kind, body in blocks if kind == "text"))
+    lines = [line for kind, body in blocks if kind == "sh" for line in body.splitlines()]
+    assert len(lines) >= 15
+    for line in lines:
+        program, verb, index, *arguments = shlex.split(line)
+        assert (program, verb, index) == ("mas-triplets", "query", "photos-index")
+        assert query(home, *arguments).stdout, line
+    assert {"like.png", "dogs.png", "dogs.html"} <= {path.name for path in home.iterdir()}
+    (home / "photos-index").symlink_to(home / "index")
+    monkeypatch.chdir(home)
+    for kind, body in blocks:
+        if kind == "python":
+            exec(compile(body, DOCUMENTATION.name, "exec"), {})
 
 
 @pytest.mark.parametrize(

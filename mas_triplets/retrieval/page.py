@@ -64,7 +64,7 @@ def write_facts_page(found: Mapping[int, Sequence[FactHit]], photo: Path, index:
         for order, hits in found.items()
         if hits
     ]
-    told = f"Facts of {index.path.name} that hold in it. Score: {_SCORES[index.record.score]}."
+    told = f"The facts that hold in it most, by {index.path.name}. Score: {_SCORES[index.record.score]}."
     _write(out, page(photo.name, told, [], _asked(photo), *tables, style=_STYLE))
 
 
@@ -115,7 +115,10 @@ def _shot(hit: Hit) -> Html:
 def _asked(photo: Path) -> Html:
     image = read_picture(photo)
     return element(
-        "div", element("div", _small(image, photo.name), class_="shot"), element("p", "asked"), class_="asked"
+        "div",
+        element("div", _small(image, photo.name), class_="shot"),
+        element("p", "what was asked about"),
+        class_="asked",
     )
 
 
