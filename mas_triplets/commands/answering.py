@@ -98,13 +98,21 @@ def ask_file(index: FactIndex, path: Path, k: int) -> None:
 
 
 def ask_prompt(index: FactIndex, k: int) -> None:
-    """Answer what is typed, until it ends; the index and the vocabulary are loaded before the first line."""
+    """Answer what is typed, until it ends; the index and the vocabulary are loaded before the first line.
+
+    At a terminal Ctrl-C gives up the query that is being answered, and the prompt goes on.
+    """
     words = _Words(index)
     prompt = Prompt(index, Reader(words), k=k)
     print(f"{len(index):,} rows, {len(words().words):,} words. Ask for a fact; ? tells what else there is.")
     for line in typed_lines(lambda begun: completions(begun, words()), history_file()):
-        if not prompt.enter(line):
-            return
+        try:
+            if not prompt.enter(line):
+                return
+        except KeyboardInterrupt:
+            if not sys.stdin.isatty():
+                raise
+            print("given up")
 
 
 def show_file(path: Path) -> None:
