@@ -82,6 +82,11 @@ def test_words_that_two_readings_want_are_asked_about() -> None:
         read_plain("leaves glow", vocabulary)
 
 
+def test_what_is_in_order_comes_before_what_would_have_to_be_turned() -> None:
+    facts = [Fact("dogs", "dogs dog"), Fact("dogs", "dog", "dogs")]
+    assert read_plain("dogs dog dogs", Vocabulary.of_facts(facts)) == facts[1]
+
+
 def test_plain_is_what_has_no_marks_of_a_fact() -> None:
     assert is_plain("person riding horse")
     assert not any(map(is_plain, ("<dog>", "dog,run", '"dog"', "dog>")))

@@ -19,8 +19,8 @@ _PREPOSITIONS = frozenset(
     | {"through", "to", "under", "up", "with"}
 )
 _MOST_WORDS = 24
-_ELSEWHERE, _NO_SUBJECT, _NO_PREDICATE, _FREE, _FREE_WORD = 4, 1, 6, 20, 8
-"""What a reading costs: a noun of another slot, a slot that is passed over, a word outside the vocabulary."""
+_ELSEWHERE, _TURNED, _NO_SUBJECT, _NO_PREDICATE, _FREE, _FREE_WORD = 4, 1, 1, 6, 20, 8
+"""What a reading costs: a noun of another slot, a verb before its noun, a slot passed over, words that are new."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _readings(words: Sequence[str], vocabulary: Vocabulary) -> Iterator[_Reading
             if noun is not None and verb is not None:
                 fact = Fact(noun, verb)
                 if fact in vocabulary.facts or (verb in vocabulary.intransitive and noun in vocabulary.slots[0]):
-                    yield _Reading(fact, one + other, (end - first, first))
+                    yield _Reading(fact, _TURNED + one + other, (end - first, first))
 
 
 def _options(words: Sequence[str], slot: int, vocabulary: Vocabulary) -> Iterator[tuple[int, str | None]]:
