@@ -10,11 +10,11 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mas_triplets.commands.data import describe, export, split
-from mas_triplets.commands.finding import query
 from mas_triplets.commands.indexing import app as index_app
 from mas_triplets.commands.learning import adapt, evaluate, train
 from mas_triplets.commands.methods import compare, sweep
 from mas_triplets.commands.options import Settings
+from mas_triplets.commands.querying import query
 from mas_triplets.commands.serving import serve
 from mas_triplets.errors import unknown
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -36,6 +38,7 @@ from mas_triplets.training.run import train
 from mas_triplets.training.run_folder import RunFolder
 
 torch.set_num_threads(1)
+DOCUMENTATION = Path(__file__).parents[1] / "docs" / "indexes.md"
 
 
 @pytest.fixture(scope="module")
@@ -293,3 +296,16 @@ def test_by_command(home: Path, made: Path) -> None:
     run("index", "--out", "other", "--kind", "sq", "--memory", "1G", "run", cwd=home)
     record = FactIndex.open(home / "other").record
     assert (record.kind, record.memory) == ("sq", 2**30)
+
+
+def test_every_command_of_the_documentation_works_as_written(made: Path, tmp_path: Path) -> None:
+    for name in ("run", "data", "pictures", "more"):
+        place = {"run": "runs/photos", "data": "data", "pictures": "photos/images", "more": "photos/more"}[name]
+        shutil.copytree(made / name, tmp_path / place)
+    blocks = re.findall(r"```sh\n(.*?)```", DOCUMENTATION.read_text(), flags=re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    assert len(lines) >= 7
+    for line in lines:
+        program, *arguments = shlex.split(line)
+        assert program == "mas-triplets"
+        assert run(*arguments, cwd=tmp_path).stdout, line

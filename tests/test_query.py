@@ -283,16 +283,16 @@ def test_facts_as_json_and_tables(index: FactIndex, home: Path) -> None:
 def test_sheet_of_pictures_with_boxes(index: FactIndex, tmp_path: Path) -> None:
     fact = Fact("person", "ride", "horse")
     hits = index.search(fact, len(index))
-    write_sheet(hits, fact, tmp_path / "all.png")
+    write_sheet(hits, f"pictures for {fact}", tmp_path / "all.png")
     with Image.open(tmp_path / "all.png") as sheet:
         assert sheet.width > 6 * 160
         red = (np.asarray(sheet) == (0xC6, 0x28, 0x28)).all(-1).sum()
     assert red > 200 * sum(hit.box is not None for hit in hits)
-    write_sheet(hits[:2], fact, tmp_path / "two.jpg")
+    write_sheet(hits[:2], "two", tmp_path / "two.jpg")
     with Image.open(tmp_path / "two.jpg") as sheet:
         assert sheet.format == "JPEG"
     with pytest.raises(UserError, match=r"should end in \.png"):
-        write_sheet(hits, fact, tmp_path / "all.doc")
+        write_sheet(hits, "all", tmp_path / "all.doc")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all.png", "two.jpg"]
 
 

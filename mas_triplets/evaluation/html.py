@@ -133,8 +133,8 @@ def picture(image: Image.Image, description: str) -> Html:
     return Html(f'<img src="{source}" {size} alt="{html.escape(description)}">')
 
 
-def page(title: str, subtitle: Content, links: Sequence[tuple[str, str]], *contents: Content) -> str:
-    """Return the whole page; `links` are (anchor, name) of its sections.
+def page(title: str, subtitle: Content, links: Sequence[tuple[str, str]], *contents: Content, style: str = "") -> str:
+    """Return the whole page; `links` are (anchor, name) of its sections, `style` is this page's own beside the usual.
 
     The content security policy makes the browser refuse to load anything.
     """
@@ -142,10 +142,10 @@ def page(title: str, subtitle: Content, links: Sequence[tuple[str, str]], *conte
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style>"
+        f"<title>{html.escape(title)}</title><style>{_STYLE}{style}</style>"
     )
-    menu = element("nav", *(element("a", name, href=f"#{anchor}") for anchor, name in links), aria_label="Contents")
-    top = element("header", element("h1", title), element("p", subtitle, class_="subtitle"), menu)
+    menu = [element("nav", *(element("a", name, href=f"#{anchor}") for anchor, name in links), aria_label="Contents")]
+    top = element("header", element("h1", title), element("p", subtitle, class_="subtitle"), *(menu if links else []))
     body = element("body", top, element("main", *contents))
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n{body}</html>\n'
 

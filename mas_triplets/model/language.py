@@ -22,6 +22,16 @@ from mas_triplets.progress import SILENT, Silent
 _TOLD = 5  # examples named in a note
 _REMEMBERED = 10_000  # texts outside the vocabulary whose vectors are kept: a server is asked for ever more
 _ABSENT = -1
+_WITNESSES = 8  # words of the vocabulary that are embedded again beside further texts
+_SAME = 1e-3  # distance of two unit vectors that differ by no more than rounding, on another machine say
+
+
+class UnknownTextError(UserError):
+    """A text that is not in the vocabulary and of which the encoder knows nothing."""
+
+    def __init__(self, text: str, message: str) -> None:
+        super().__init__(message)
+        self.text = text
 
 
 @dataclass
@@ -30,7 +40,7 @@ class LanguageTable:
 
     Raw vectors share a large common part, so that all cosines would be near one: the mean over the vocabulary is taken
     away, for each table by itself, before the length is made one. A text outside the vocabulary is encoded when it is
-    first asked for.
+    first asked for; some words of the vocabulary are encoded beside it, and must come out as they did in training.
 
     Attributes:
         words: the vocabulary, sorted.
@@ -51,6 +61,8 @@ class LanguageTable:
     remarks: tuple[str, ...] = ()
     _rows: dict[str, int] = field(init=False)
     _further: dict[tuple[int, str], Tensor] = field(init=False, default_factory=dict)
+    _remarks: dict[str, str] = field(init=False, default_factory=dict)
+    _same: set[int] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
         self._rows = {word: row for row, word in enumerate(self.words)}
@@ -97,6 +109,14 @@ class LanguageTable:
     def dim(self) -> int:
         """Numbers a slot, D."""
         return self.vectors.shape[-1]
+
+    def __contains__(self, text: str) -> bool:
+        """Whether a text is in the vocabulary."""
+        return text in self._rows
+
+    def told_of(self, texts: Iterable[str]) -> list[str]:
+        """Return what was done with texts outside the vocabulary, already encoded, that are known in part."""
+        return list(dict.fromkeys(self._remarks[text] for text in texts if text in self._remarks))
 
     def note(self) -> str | None:
         """Return which texts are unknown or known in part, and what was done; None if all are known."""
@@ -163,19 +183,44 @@ class LanguageTable:
         texts = sorted(text for text in wanted if (table, text) not in self._further)
         if not texts:
             return
-        found = self.encoder.encode(texts, SLOTS[table])
-        if found.unknown:
-            text = found.unknown[0]
-            close = nearest(text, self.words, 3)
+        witnesses = [] if table in self._same else self._witnesses()
+        found = self.encoder.encode([*texts, *witnesses], SLOTS[table])
+        unknown = [text for text in found.unknown if text not in witnesses]
+        if unknown:
+            close = nearest(unknown[0], self.words, 3)
             hint = f"; did you mean {' or '.join(repr(word) for word in close)}?" if close else ""
-            raise UserError(f"'{text}' is not in the vocabulary, nor known to {self.name}{hint}")
+            raise UnknownTextError(
+                unknown[0], f"'{unknown[0]}' is not in the vocabulary, nor known to {self.name}{hint}"
+            )
         if found.vectors.shape[1] != self.dim:
             raise UserError(
                 f"{self.name} has {found.vectors.shape[1]} numbers a text now, it had {self.dim} when the vocabulary "
                 "was embedded: put the files back that were there then"
             )
         units = _unit(found.vectors - self.centre[table].numpy())
-        self._further |= {(table, text): unit for text, unit in zip(texts, units, strict=True)}
+        self._check_same(table, witnesses, units[len(texts) :])
+        self._further |= {(table, text): unit for text, unit in zip(texts, units, strict=False)}
+        self._remarks |= {text: remark for text in texts for remark in found.remarks if f"in '{text}'" in remark}
+
+    def _witnesses(self) -> list[str]:
+        """Return some words of the vocabulary that the encoder knew, from all over it."""
+        known = [word for word in self.words if word not in set(self.unknown)]
+        return known[:: max(1, len(known) // _WITNESSES)][:_WITNESSES]
+
+    def _check_same(self, table: int, words: Sequence[str], units: Tensor) -> None:
+        """Check that words of the vocabulary, encoded again, have the unit vectors (words, D) they had in training.
+
+        Raises:
+            UserError: one has another, so that further texts would not lie in the same space.
+        """
+        for word, unit in zip(words, units, strict=True):
+            away = float((unit - self.vectors[table, self._rows[word]]).norm())
+            if away > _SAME:
+                raise UserError(
+                    f"{self.name} gives another vector for '{word}' than when the vocabulary was embedded (they are "
+                    f"{away:.2g} apart): put the files back that were there then"
+                )
+        self._same.add(table)
 
     @property
     def fingerprint(self) -> str:

@@ -12,8 +12,8 @@ from mas_triplets.data.describe import Tables
 from mas_triplets.data.images import read_picture
 from mas_triplets.data.sheet import INK, Box, Cell, Line, contact_sheet
 from mas_triplets.errors import UserError
-from mas_triplets.facts import Fact
 from mas_triplets.files import replacing
+from mas_triplets.retrieval.compound import CompoundHit
 from mas_triplets.retrieval.hits import FactHit, Hit
 
 _SIDE = 160
@@ -21,7 +21,7 @@ _MOST = {"PNG": 2**31 - 1, "JPEG": 65500, "WEBP": 16383}  # pixels a side that a
 
 
 def hits_json(hits: Sequence[Hit]) -> list[dict[str, Any]]:
-    """Return {rank, score, image, box, slots} for each hit, as plain values."""
+    """Return {rank, score, image, box, slots} for each hit, as plain values; a hit of several facts has `facts` too."""
     return [
         {
             "rank": hit.rank,
@@ -29,20 +29,24 @@ def hits_json(hits: Sequence[Hit]) -> list[dict[str, Any]]:
             "image": hit.image,
             "box": None if hit.box is None else list(hit.box),
             "slots": dict(hit.slots),
+            **({"facts": dict(hit.facts)} if isinstance(hit, CompoundHit) else {}),
         }
         for hit in hits
     ]
 
 
 def hits_rows(hits: Sequence[Hit]) -> list[dict[str, Any]]:
-    """Return table rows: rank, score, image (from the working directory where it is below), box, each slot's part."""
+    """Return table rows: rank, score, image (from the working directory where it is below), box, each slot's part.
+
+    For a query of several facts the parts are the standardised score of each fact.
+    """
     return [
         {
             "rank": hit.rank,
             "score": hit.score,
             "image": _short(hit.image),
             "box": None if hit.box is None else " ".join(f"{value:g}" for value in hit.box),
-            **hit.slots,
+            **(hit.facts if isinstance(hit, CompoundHit) else hit.slots),
         }
         for hit in hits
     ]
@@ -72,8 +76,8 @@ def hits_sheet(hits: Sequence[Hit], title: str) -> Image.Image:
     return contact_sheet([_cell(hit) for hit in hits], cell=_SIDE, title=title)
 
 
-def write_sheet(hits: Sequence[Hit], fact: Fact | str, path: Path) -> None:
-    """Write the contact sheet of the pictures found for a fact; the ending of `path` says in which format.
+def write_sheet(hits: Sequence[Hit], title: str, path: Path) -> None:
+    """Write the contact sheet of the pictures found under a title; the ending of `path` says in which format.
 
     Raises:
         UserError: the ending is not that of a picture, or the sheet is larger than the format can be.
@@ -81,7 +85,7 @@ def write_sheet(hits: Sequence[Hit], fact: Fact | str, path: Path) -> None:
     wanted = Image.registered_extensions().get(path.suffix.lower())
     if wanted not in _MOST:
         raise UserError(f"--sheet {path}: the name should end in .png, .jpg or .webp")
-    sheet = hits_sheet(hits, f"pictures for {fact}")
+    sheet = hits_sheet(hits, title)
     if max(sheet.size) > _MOST[wanted]:
         raise UserError(
             f"--sheet {path}: {len(hits):,} pictures need {sheet.width} x {sheet.height} pixels and {wanted} holds at "
@@ -92,7 +96,11 @@ def write_sheet(hits: Sequence[Hit], fact: Fact | str, path: Path) -> None:
 
 
 def _cell(hit: Hit) -> Cell:
-    lines = [Path(hit.image).name, "  ".join(f"{slot[0]} {part:.3f}" for slot, part in hit.slots.items())]
+    lines = [Path(hit.image).name]
+    if isinstance(hit, CompoundHit):
+        lines += [f"{value:.2f}  {fact}" for fact, value in hit.facts.items()]
+    else:
+        lines.append("  ".join(f"{slot[0]} {part:.3f}" for slot, part in hit.slots.items()))
     title = f"{hit.rank}.  {hit.score:.3f}"
     try:
         picture = read_picture(Path(hit.image))
