@@ -197,6 +197,22 @@ def test_ties_go_to_the_lower_row_for_any_k(data: st.DataObject, rows: int, k: i
     assert scores.tolist() == pytest.approx([exact[row] for row in wanted])
 
 
+@pytest.mark.parametrize("rows", [1, 20, 300])
+def test_many_queries_at_once_find_what_each_finds_alone(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mas_triplets.retrieval.query._BLOCK", 128)
+    generator = np.random.default_rng(rows)
+    gallery = generator.integers(-2, 3, (rows, 6)).astype(np.float32)
+    queries = generator.integers(-2, 3, (9, 6)).astype(np.float32)
+    index = faiss.IndexFlatIP(6)
+    index.add(gallery)
+    ones = np.ones(3, np.float32)
+    together = ranked(gallery, candidates(index, queries, 5), queries.reshape(9, 3, 2), ones, "cosine", 5)
+    for number, query in enumerate(queries):
+        alone = ranked(gallery, candidates(index, query[None], 5), query.reshape(1, 3, 2), ones, "cosine", 5)
+        for mine, theirs in zip(together, alone, strict=True):
+            assert mine[number].tolist() == theirs[0].tolist()
+
+
 def test_many_equal_rows_beyond_k_are_all_looked_at() -> None:
     gallery = np.ones((5_000, 3), dtype=np.float32)
     gallery[4_321] = 2

@@ -15,7 +15,7 @@ from mas_triplets.facts import SLOTS, Fact
 from mas_triplets.model.triplet import query_rows
 from mas_triplets.retrieval.flat_file import vectors_of
 from mas_triplets.retrieval.kinds import Kind, Parameters
-from mas_triplets.retrieval.query import approximate_candidates
+from mas_triplets.retrieval.query import approximate_candidates, search_flat
 from mas_triplets.retrieval.space import FactSpace
 
 DEPTHS = (1, 10, 100)
@@ -115,7 +115,7 @@ def recall_at(k: int, flat: Any, queries: npt.NDArray[np.float32], rows: IntArra
     A row counts that scores as high as the k-th best, so that it does not matter which of equal rows was found.
     """
     k = min(k, flat.ntotal)
-    bound = flat.search(queries, k)[0][:, -1]
+    bound = search_flat(flat, queries, k)[0][:, -1]
     vectors = vectors_of(flat)
     scores = np.stack([vectors[np.maximum(found, 0)] @ query for found, query in zip(rows, queries, strict=True)])
     enough = (scores >= (bound - _ROUNDING * np.maximum(1, np.abs(bound)))[:, None]) & (rows >= 0)
