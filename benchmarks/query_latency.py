@@ -19,7 +19,7 @@ import faiss
 import numpy as np
 import torch
 
-from benchmarks.made_index import NOUNS, VERBS, made_up_index, tiny_run
+from benchmarks.made_index import made_up_facts, made_up_index, tiny_run
 from mas_triplets.retrieval.assemble import Wanted
 from mas_triplets.retrieval.batch import BLOCK
 from mas_triplets.retrieval.compound import answer
@@ -68,14 +68,16 @@ def main() -> None:
         print("| rows | threads | query | open, s | first, ms | second, ms | p50, ms | p99, ms | FAISS alone, ms |")
         print("|---:|---:|---|---:|---:|---:|---:|---:|---:|")
         kinds = {
-            "`<noun, verb, noun>`": "<noun{0}, verb{1}, noun{2}>",
-            "`<noun, *, noun>`": "<noun{0}, *, noun{2}>",
-            "plain words": "a noun{0} verb{1} the noun{2}",
-            "two facts": "<noun{0}, verb{1}> --and <noun{2}>",
-            "three facts": "<noun{0}, verb{1}, noun{2}> --or <noun{1}> --not <*, *, noun{0}>",
+            "`<noun, verb, noun>`": "<{0}, {1}, {2}>",
+            "`<noun, *, noun>`": "<{0}, *, {2}>",
+            "plain words": "a {0} {1} the {2}",
+            "two facts": "<{0}, {1}> --and <{2}>",
+            "three facts": "<{0}, {1}, {2}> --or <{2}> --not <*, *, {0}>",
         }
+        facts = [fact for fact in made_up_facts() if fact.order == 3]
+        words = [facts[n % len(facts)].slots for n in range(max(BLOCK, options.queries))]
         for kind, form in kinds.items():
-            lines = [form.format(n % NOUNS, n % VERBS, (11 * n + 5) % NOUNS) for n in range(options.queries)]
+            lines = [form.format(*slots) for slots in words[: options.queries]]
             took = [milliseconds(index, reader, line) for line in lines]
             p50, p99 = np.percentile(took[1:], [50, 99])
             alone = np.median([faiss_milliseconds(index, row) for row in range(options.queries)])
@@ -84,9 +86,7 @@ def main() -> None:
                 f"{p50:.1f} | {p99:.1f} | {alone:.1f} |",
                 flush=True,
             )
-        asked = [
-            reader.line(kinds["`<noun, verb, noun>`"].format(n % NOUNS, n % VERBS, n % NOUNS)) for n in range(BLOCK)
-        ]
+        asked = [reader.line(kinds["`<noun, verb, noun>`"].format(*slots)) for slots in words[:BLOCK]]
         start = time.perf_counter()
         answer(index, asked, 10)
         print(

@@ -8,9 +8,9 @@ import numpy as np
 
 from mas_triplets.facts import Fact
 from mas_triplets.retrieval.index import FactIndex
-from mas_triplets.retrieval.scores import Array, ScoreKind, combined, slot_parts
+from mas_triplets.retrieval.scores import Array, combined, one_part, slot_parts
 
-_BLOCK = 1024  # rows: a block and its products stay in the processor's cache
+_BLOCK = 256  # rows: a block and its products stay in the processor's cache
 
 
 def all_scores(index: FactIndex, facts: Sequence[Fact], block: int = _BLOCK) -> Array:
@@ -29,19 +29,13 @@ def all_scores(index: FactIndex, facts: Sequence[Fact], block: int = _BLOCK) -> 
     for start in range(0, len(stored), block):
         rows = stored[start : start + block]
         slots = [rows[:, part * dim : (part + 1) * dim].astype(np.float64) for part in range(mask.shape[1])]
-        found = {key: _part(slots[key[0]], vector, kind) for key, vector in wanted.items()}
+        found = {key: one_part(slots[key[0]], vector, kind) for key, vector in wanted.items()}
         for number in range(len(facts)):
             parts = np.zeros((len(rows), mask.shape[1]))
             for part in np.flatnonzero(mask[number]).tolist():
                 parts[:, part] = found[part, vectors[number, part].tobytes()]
             scores[number, start : start + len(rows)] = combined(parts, mask[number], kind)
     return scores
-
-
-def _part(slots: Array, vector: Array, kind: ScoreKind) -> Array:
-    """Return one part of the score (n,) of the slots (n, D) of some rows for one vector (D,)."""
-    part: Array = (slots * vector).sum(-1) if kind == "cosine" else -np.square(slots - vector).sum(-1)
-    return part
 
 
 def parts_of_rows(index: FactIndex, rows: Sequence[int], fact: Fact) -> list[dict[str, float]]:

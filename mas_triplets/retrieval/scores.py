@@ -31,12 +31,18 @@ def slot_parts(rows: npt.NDArray[Any], vectors: npt.NDArray[Any], kind: ScoreKin
     """
     count, dim = vectors.shape[-2:]
     slots = np.asarray(rows[..., : count * dim], dtype=np.float64).reshape(*rows.shape[:-1], count, dim)
-    wanted = np.asarray(vectors, dtype=np.float64)
+    return one_part(slots, np.asarray(vectors, dtype=np.float64), kind)
+
+
+def one_part(slots: Array, wanted: Array, kind: ScoreKind) -> Array:
+    """Return the part of the score (...) of slots (..., D) for embeddings (..., D), paired by broadcasting.
+
+    A sum is that of its own numbers in their order, whatever stands beside it, so equal slots have equal parts.
+    """
     if kind == "cosine":
-        parts: Array = (slots * wanted).sum(-1)
-    else:
-        parts = -np.square(slots - wanted).sum(-1)
-    return parts
+        return np.asarray(np.einsum("...d,...d->...", slots, wanted))
+    away = slots - wanted
+    return np.asarray(-np.einsum("...d,...d->...", away, away))
 
 
 def combined(parts: Array, mask: npt.NDArray[Any], kind: ScoreKind) -> Array:
