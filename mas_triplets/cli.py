@@ -19,9 +19,33 @@ from mas_triplets.commands.serving import serve
 from mas_triplets.errors import unknown
 
 _SOURCES = "mas_triplets.sources"
+_ORDER = (
+    "demo",
+    "prepare",
+    "split",
+    "describe",
+    "train",
+    "adapt",
+    "evaluate",
+    "compare",
+    "sweep",
+    "index",
+    "query",
+    "serve",
+)
+
+
+class _InOrder(TyperGroup):
+    """The verbs in the order in which one needs them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        names = super().list_commands(ctx)
+        return sorted(names, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+
 
 app = typer.Typer(
     name="mas-triplets",
+    cls=_InOrder,
     help="Learn <subject, predicate, object> facts in pictures without forgetting, and find pictures by them.",
     no_args_is_help=True,
     add_completion=False,
