@@ -60,7 +60,7 @@ def scratch_folder(path: Path) -> Iterator[Path]:
     Raises:
         UserError: `path` is the working directory, which cannot be replaced from within.
     """
-    path = _replaceable(path)
+    path = replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     put_back(path)
     for left in _left_over(path, "partial", "old"):
@@ -101,7 +101,8 @@ def put_in_place(temporary: Path, path: Path) -> None:
     Raises:
         UserError: `path` is the working directory, which cannot be replaced from within.
     """
-    path = _replaceable(path)
+    path = replaceable(path)
+    _flush(temporary)
     if path.exists():
         old = path.with_name(f".{path.name}.{os.getpid()}.old")
         try:
@@ -117,6 +118,16 @@ def put_in_place(temporary: Path, path: Path) -> None:
         shutil.rmtree(old)
     else:
         temporary.rename(path)
+
+
+def _flush(folder: Path) -> None:
+    """Have the files of a folder on disk before it takes another's place."""
+    for path in (*folder.rglob("*"), folder):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @contextmanager
@@ -137,17 +148,32 @@ def locked(folder: Path, what: str) -> Iterator[None]:
 
 @contextmanager
 def locked_by(path: Path, otherwise: str) -> Iterator[None]:
-    """Hold a lock by the file `path`, which is made and stays; it ends with the process, however that ends.
+    """Hold a lock by the file `path`, which is there meanwhile; it ends with the process, however that ends.
 
     Raises:
         UserError: another process holds it; the sentence is `otherwise`.
     """
-    with path.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(otherwise) from None
-        yield
+    while True:
+        with path.open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(otherwise) from None
+            if not _is_still(path, handle.fileno()):
+                continue  # who held it has removed it between the opening and the locking
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    """Whether an open file is the one that is at `path`."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -158,7 +184,12 @@ def remove_unfinished(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _replaceable(path: Path) -> Path:
+def replaceable(path: Path) -> Path:
+    """Return where a folder is that may be replaced: from the root, and what a link leads to in the link's place.
+
+    Raises:
+        UserError: it is the working directory or the root.
+    """
     path = Path(os.path.abspath(path))  # noqa: PTH100 - absolute() leaves ".."
     if path.is_symlink():
         path = path.resolve()  # what a link leads to is replaced, not the link

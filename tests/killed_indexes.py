@@ -90,7 +90,7 @@ def main(folder: Path, kills: int, seed: int) -> None:
         os.kill(worker, signal.SIGKILL)
         os.waitpid(worker, 0)
         landed += 1
-        longest = min(0.6, 1.1 * longest)
+        longest *= 1.2
         opened = FactIndex.open(index, as_is=True)
         assert len(opened) in (before, before + len(list(more.iterdir()))), len(opened)
         if landed % 3 == 0:  # a change that is never finished would keep the others from their turn

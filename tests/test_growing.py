@@ -8,9 +8,12 @@ import shlex
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from made_index import blocks_of_rows, clustered
@@ -18,6 +21,7 @@ from notes import Notes
 from PIL import Image
 from small_run import small_config, small_data, small_run
 from test_cli import run
+from test_index import own_up
 
 from mas_triplets import FactIndex, UserError
 from mas_triplets.config import make_config
@@ -142,7 +146,8 @@ def test_an_older_index_says_so_and_is_asked_as_it_is(home: Path, made: Path) ->
         FactIndex.open(home / "index")
     assert FactIndex.open(home / "index", as_is=True).search("<dog>", 5) == before
     advice = describe_index(home / "index")["refreshing"][0]
-    assert advice == {"the run has learnt up to task": 2, "advice": f"mas-triplets evaluate {learnt.path} tells more"}
+    told = f"mas-triplets evaluate {learnt.path} tells what refreshing is worth"
+    assert advice == {"rows of older models": 72, "the run has learnt up to task": 2, "advice": told}
     found = evaluate(learnt)["matrices"]["fact_to_image"]["generalized"]
     row = describe_index(home / "index")["refreshing"][0]
     assert row["mAP with all rows fresh"] == found["reembedded"]["map"]["all"]
@@ -154,8 +159,9 @@ def test_an_older_index_says_so_and_is_asked_as_it_is(home: Path, made: Path) ->
 def test_refreshing_gives_the_index_that_the_new_model_would_fill(home: Path, made: Path) -> None:
     learnt = learn_on(home, made)
     add_pictures(home / "index", home / "more")
-    mixed = describe_index(home / "index")["model"]
-    assert [(row["after task"], row["rows"]) for row in mixed] == [(1, 72), (2, 5)]
+    mixed = describe_index(home / "index")
+    assert [(row["after task"], row["rows"]) for row in mixed["model"]] == [(1, 72), (2, 5)]
+    assert mixed["refreshing"][0]["rows of older models"] == 72
     FactIndex.open(home / "index")  # the newest rows are of the newest model
     done = refresh_index(home / "index")
     assert (done.rows, done.left, done.gone) == (72, 0, 0)
@@ -248,18 +254,150 @@ def test_killed_at_random_moments_while_another_reads(home: Path, made: Path) ->
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["landed"] == 9
-    assert told["finished"] >= 1
-    assert set(told["seen"]) == {72, 77}, "the index was read before and after, and never otherwise"
+    assert set(told["seen"]) <= {72, 77}, "the index was read as it was before or after, never otherwise"
+    assert told["seen"]
     assert len(FactIndex.open(home / "index")) == 77
-    assert sorted(path.name for path in home.iterdir() if path.name.startswith(".")) == [".index.lock"]
+    assert [path.name for path in home.iterdir() if path.name.startswith(".")] == []
 
 
 def test_two_that_change_it_at_once(home: Path) -> None:
-    with (
-        locked_by(home / ".index.lock", "no"),
-        pytest.raises(UserError, match=r"another process is changing .*index: wait for its end; queries go on"),
-    ):
+    (home / "link").symlink_to(home / "index")
+    busy = r"another process is changing .*index: wait for its end; queries go on"
+    with locked_by(home / ".index.lock", "no"):
+        for name in ("index", "link"):
+            with pytest.raises(UserError, match=busy):
+                add_pictures(home / name, home / "more")
+        with pytest.raises(UserError, match=busy):
+            build_index(RunFolder(home / "run"), home / "index")
+    assert add_pictures(home / "link", home / "more").rows == 5
+    assert (home / "link").is_symlink()
+
+
+def test_what_is_not_of_the_index_is_never_lost(home: Path) -> None:
+    (home / "index" / "found.png").write_text("mine")
+    for change in (lambda: add_pictures(home / "index", home / "more"), lambda: remove_pictures(home / "index")):
+        with pytest.raises(UserError, match=r"holds more than an index, such as found\.png"):
+            change()
+    assert (home / "index" / "found.png").read_text() == "mine"
+
+
+def test_what_is_no_index_is_said_and_leaves_nothing(home: Path) -> None:
+    for name in ("pictures", "nowhere", "no/where"):
+        with pytest.raises(UserError, match="is not an index: make one with"):
+            add_pictures(home / name, home / "more")
+    assert [path.name for path in home.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_file_that_holds_another_picture_now_has_its_row_replaced(home: Path) -> None:
+    add_pictures(home / "index", home / "more")
+    shutil.copy(home / "pictures" / "001.png", home / "more" / "2.png")  # known, so nothing comes in its place
+    Image.new("RGB", (20, 16), "red").save(home / "more" / "3.png")
+    added = add_pictures(home / "index", home / "more")
+    assert (added.rows, added.replaced, added.known) == (1, 2, 4)
+    index = FactIndex.open(home / "index")
+    assert images(index)[72:] == [str(home / "more" / f"{number}.png") for number in (0, 1, 4, 3)]
+    alone = build_index(index.run, home / "alone", home / "more")
+    np.testing.assert_allclose(index.vectors[75], alone.vectors[3], atol=1e-6)
+    assert index.rows["row"].to_pylist() == list(range(76))
+
+
+def test_a_picture_that_becomes_readable_is_no_longer_listed(home: Path) -> None:
+    (home / "more" / "5.png").write_text("no picture")
+    for _ in range(2):
+        Image.new("RGB", (4, 4), (len(list(home.iterdir())), 0, 0)).save(home / "more" / "6.png")
+        (home / "more" / "6.png").rename(home / "more" / f"{len(list((home / 'more').iterdir()))}.png")
         add_pictures(home / "index", home / "more")
+        assert (home / "index" / "skipped.jsonl").read_text().count("5.png cannot be read") == 1
+    Image.new("RGB", (4, 4), "green").save(home / "more" / "5.png")
+    assert add_pictures(home / "index", home / "more").rows == 1
+    assert not (home / "index" / "skipped.jsonl").exists()
+
+
+def test_pictures_found_through_a_link_are_taken_out_by_either_name(home: Path) -> None:
+    (home / "link").symlink_to(home / "more")
+    add_pictures(home / "index", home / "link")
+    assert remove_pictures(home / "index", home / "more" / "0.png") == 1
+    assert remove_pictures(home / "index", home / "link" / "1.png") == 1
+    assert remove_pictures(home / "index", home / "more") == 3
+
+
+def test_where_folders_cannot_be_exchanged(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mas_triplets.files.exchange", lambda *_: False)
+    assert add_pictures(home / "index", home / "more").rows == 5
+    assert len(FactIndex.open(home / "index")) == 77
+    assert [path.name for path in home.iterdir() if path.name.startswith(".")] == []
+    dead = home / ".index.4194303.old"  # a number above what this system gives out: killed between two renamings
+    (home / "index").rename(dead)
+    assert len(describe_index(home / "index")["searching"]) == 7
+    (home / "index").rename(dead)
+    assert len(FactIndex.open(home / "index")) == 77
+    (home / "index").rename(dead)
+    assert remove_pictures(home / "index", home / "more") == 5
+
+
+def test_rows_of_class_means_of_two_tasks_do_not_stand_side_by_side(
+    home: Path, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"lifelong__strategy": "class-means", "model__image__trainable": "none"}
+    config = make_config(small_config(made, **settings))
+    build_index(train(config, home / "means", until=1), home / "means-index")
+    learnt = train(config, home / "means")
+    with pytest.raises(UserError, match=r"holds rows of older class means.* first `mas-triplets index refresh"):
+        add_pictures(home / "means-index", home / "more")
+    monkeypatch.setattr(refreshing, "_PART", 10)
+    add = refreshing._Waiting.add
+
+    def stop(self: refreshing._Waiting, *arguments: object) -> None:
+        add(self, *arguments)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(refreshing._Waiting, "add", stop)
+    with pytest.raises(KeyboardInterrupt):
+        refresh_index(home / "means-index")
+    assert len(describe_index(home / "means-index")["model"]) == 1, "not yet in their places"
+    monkeypatch.setattr(refreshing._Waiting, "add", add)
+    assert refresh_index(home / "means-index").rows == 24
+    fresh = build_index(learnt, home / "fresh")
+    np.testing.assert_allclose(FactIndex.open(home / "means-index").vectors, fresh.vectors, atol=1e-6)
+    assert add_pictures(home / "means-index", home / "more").rows == 5
+
+
+def test_a_refresh_that_can_do_nothing_writes_once(home: Path, made: Path) -> None:
+    learn_on(home, made)
+    shutil.rmtree(home / "pictures")
+    rows = [path.replace(str(made), str(home)) for path in images(FactIndex.open(home / "index", as_is=True))]
+    table = pq.read_table(home / "index" / "rows.parquet")
+    pq.write_table(table.set_column(1, table.schema.field(1), [rows]), home / "index" / "rows.parquet")
+    own_up(home / "index", "rows.parquet")
+    assert refresh_index(home / "index") == refreshing.Refreshed(0, 0, 72)
+    generation = FactIndex.open(home / "index").record.generation
+    assert refresh_index(home / "index") == refreshing.Refreshed(0, 0, 72)
+    assert FactIndex.open(home / "index").record.generation == generation
+
+
+def identity(table: pa.Table) -> pa.Table:
+    return table
+
+
+def test_groups_are_learnt_again_when_it_has_grown_by_half(tmp_path: Path) -> None:
+    rows = clustered(3_000, 3, 16)
+    filler = Filler.of(small_run(tmp_path, model__text__dim=16))
+    about = PicturesRecord(place="/nowhere", kind="folder", region="image", own=False, pictures=1, skipped=0)
+    write_index(filler, tmp_path / "index", blocks_of_rows(rows[:1_500]), lambda: about, Wanted("ivf", 0.5, 2**30))
+    lists = []
+    for count in (1_700, 1_950, 2_200, 2_500):
+        index = FactIndex.open(tmp_path / "index")
+        new = next(blocks_of_rows(rows[len(index) : count])).table(len(index), "x")
+        table = index.rows.from_batches([*index.rows.to_batches(), *new.to_batches()])
+        vectors = [index.vectors, rows[len(index) : count]]
+        rewrite(index, filler, vectors, partial(identity, table), lambda: about, kept=len(index))
+        lists.append(FactIndex.open(tmp_path / "index").faiss.nlist)
+    first = 1_500 // 39
+    assert lists == [first, first, first, 2_500 // 39]
+    few = FactIndex.open(tmp_path / "index")
+    small = few.rows.slice(0, 5)
+    rewrite(few, filler, [few.vectors[:5]], lambda: small, lambda: about)
+    assert FactIndex.open(tmp_path / "index").record.rows == 5
 
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw", "ivfpq", "sq"])
@@ -284,7 +422,8 @@ def test_rows_added_to_any_kind_are_found(tmp_path: Path, kind: str) -> None:
 
 def test_by_command(home: Path, made: Path) -> None:
     done = run("index", "add", "index", "more", "--json", cwd=home)
-    assert json.loads(done.stdout) == {"rows added": 5, "pictures known": 0, "pictures skipped": 0}
+    said = {"rows added": 5, "rows replaced": 0, "pictures known": 0, "pictures skipped": 0}
+    assert json.loads(done.stdout) == said
     assert run("index", "remove", "index", "more/2.png", cwd=home).stdout == "1 rows taken out of index\n"
     learn_on(home, made)
     assert "mas-triplets index refresh index" in run("query", "index", "<dog>", cwd=home, code=2).stderr

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from mas_triplets.console import WRONG_USE, print_json, print_table
-from mas_triplets.retrieval.answers import facts_json, facts_tables, hits_json, hits_rows, write_sheet
+from mas_triplets.retrieval.answers import facts_json, facts_tables, hits_json, hits_rows, searched, write_sheet
 from mas_triplets.retrieval.batch import answer_batch, batch_file
 from mas_triplets.retrieval.compound import answer
 from mas_triplets.retrieval.free_words import embed_words_of
@@ -61,6 +61,8 @@ def ask_for_pictures(
         for told in embed_words_of(index, query.facts):
             _note(f"note: {told}")
         hits, title = answer(index, [query], k)[0], f"pictures for {query}"
+        if query.is_single and index.record.kind != "flat":
+            _note(f"note: {searched(index, query.fact)}")
     if sheet is not None:
         write_sheet(hits, title, sheet)
     if html is not None:

@@ -9,6 +9,7 @@ import typer
 
 from mas_triplets.commands.options import Json
 from mas_triplets.errors import UserError
+from mas_triplets.files import put_back
 
 
 def split(
@@ -52,6 +53,7 @@ def describe(
     """Tell what is in a prepared data set, a run or an index."""
     from mas_triplets.console import print_json, print_table
 
+    put_back(path)
     if (path / "dataset.json").is_file():
         from mas_triplets.data.describe import describe_dataset
         from mas_triplets.data.prepared import PreparedDataset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +33,10 @@ app = typer.Typer(cls=_FillByDefault, no_args_is_help=True, rich_markup_mode=Non
 
 @app.callback()
 def index() -> None:
-    """Embed pictures and put them into a FAISS index: index RUN --out INDEX, which is short for index fill."""
+    """Embed pictures and put them into a FAISS index: index RUN --out INDEX [--images DIR] [--kind KIND] ...
+
+    That is short for index fill, whose --help tells all options; a run called add is filled from with index fill add.
+    """
 
 
 @app.command()
@@ -68,7 +72,7 @@ def fill(
         return
     for title, rows in tables.items():
         print_table(title, rows)
-    print(f'Next: mas-triplets query {out} "<person, ride, *>" --sheet found.png')
+    print(f'Next: mas-triplets query {shlex.quote(str(out))} "<person, ride, *>" --sheet found.png')
 
 
 @app.command()
@@ -85,9 +89,14 @@ def add(
     with Progress() as progress:
         added = add_pictures(index, images, run, progress)
     _tell(
-        {"rows added": added.rows, "pictures known": added.known, "pictures skipped": added.skipped},
-        f"{added.rows:,} rows added to {index}; {added.known:,} pictures were in it already, {added.skipped:,} could "
-        "not be read",
+        {
+            "rows added": added.rows,
+            "rows replaced": added.replaced,
+            "pictures known": added.known,
+            "pictures skipped": added.skipped,
+        },
+        f"{added.rows:,} rows added to {index}, {added.replaced:,} taken out whose files hold other pictures now; "
+        f"{added.known:,} pictures were in it already, {added.skipped:,} could not be read",
         as_json,
     )
 
@@ -143,4 +152,4 @@ def _bytes(text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
     if not found:
         raise UserError(f"--memory {text!r} is no size: write one such as 500M or 2G")
-    return int(float(found[1]) * _UNITS[found[2]])
+    return int(min(float(found[1]), 2.0**60) * _UNITS[found[2]])

@@ -11,6 +11,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from mas_triplets.errors import UserError
 from mas_triplets.facts import Fact
 from mas_triplets.files import sha256_of_file, write_json
 from mas_triplets.progress import SILENT, Silent
@@ -90,12 +91,15 @@ def assemble(
     exact = scratch / "exact.faiss"
     flat = read_flat(exact)
     rows, width = flat.ntotal, flat.d
-    kind, reason = choose_kind(wanted.kind, rows, width, wanted.memory)
+    kind, reason = _kind(wanted, rows, width, before)
+    trained = rows
     if kind.name == "flat":
         index = flat
         exact.rename(scratch / "index.faiss")
     else:
         index = _structure(kind, flat, before, progress)
+        if before is not None and index is before.index:
+            trained = before.record.trained_rows
         faiss.write_index(index, str(scratch / "index.faiss"))
     if before is not None and _still_measured(before, kind, rows, wanted):
         measured, search = before.record.measured_rows, before.record.search
@@ -115,6 +119,7 @@ def assemble(
         recall_measured=_how(search),
         search=search,
         measured_rows=measured,
+        trained_rows=trained,
         rows=rows,
         numbers_per_row=width,
         score=space.score,
@@ -132,10 +137,21 @@ def assemble(
     return record
 
 
+def _kind(wanted: Wanted, rows: int, width: int, before: Before | None) -> tuple[Kind, str]:
+    """Return the kind; an index that has come to have too few or too many rows for its kind becomes flat."""
+    try:
+        return choose_kind(wanted.kind, rows, width, wanted.memory)
+    except UserError as error:
+        if before is None:
+            raise
+        kind, _ = choose_kind("flat", rows, width, wanted.memory)
+        return kind, f"{wanted.kind} was asked for, but: {error}"
+
+
 def _structure(kind: Kind, flat: Any, before: Before | None, progress: Silent) -> Any:
     """Return index.faiss in memory, with all rows."""
     rows, width = flat.ntotal, flat.d
-    if before is not None and before.record.kind == kind.name and rows <= _RETRAINED * before.record.measured_rows:
+    if before is not None and before.record.kind == kind.name and rows <= _RETRAINED * before.record.trained_rows:
         index, first = before.index, before.kept
         if first is None:
             index.reset()

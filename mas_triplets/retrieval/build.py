@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +14,13 @@ import pyarrow.parquet as pq
 
 from mas_triplets.errors import UserError, unknown
 from mas_triplets.facts import SLOTS, Fact
-from mas_triplets.files import put_in_place, scratch_folder, to_json
+from mas_triplets.files import locked_by, put_in_place, replaceable, scratch_folder, to_json
 from mas_triplets.progress import SILENT, Silent
 from mas_triplets.retrieval.assemble import Wanted, assemble
 from mas_triplets.retrieval.embed import Block, Embedder, absolute, embedded_blocks
 from mas_triplets.retrieval.flat_file import FlatWriter
 from mas_triplets.retrieval.index import FactIndex
-from mas_triplets.retrieval.kinds import KINDS
+from mas_triplets.retrieval.kinds import KINDS, choose_kind
 from mas_triplets.retrieval.pictures import pictures_of
 from mas_triplets.retrieval.record import ModelRecord, PicturesRecord
 from mas_triplets.retrieval.scores import numbers_per_row
@@ -110,6 +112,9 @@ def build_index(
     check_replaceable(out)
     filler = Filler.of(run, progress)
     pictures = pictures_of(run, images)
+    if kind != "auto":  # known before an hour of embedding
+        width = numbers_per_row(filler.space.dim, filler.space.score, len(filler.space.parts))
+        choose_kind(kind, len(pictures.image), width, wanted.memory)
     embedder = filler.embedder(progress)
     blocks = embedded_blocks(embedder, pictures, own=images is None)
 
@@ -126,7 +131,8 @@ def build_index(
             skipped=len(embedder.skipped),
         )
 
-    write_index(filler, out, blocks, about, wanted, embedder.skipped, progress)
+    with only_one(replaceable(out)):
+        write_index(filler, out, blocks, about, wanted, embedder.skipped, progress)
     return FactIndex.open(out, run)
 
 
@@ -156,9 +162,11 @@ def write_index(
     with scratch_folder(out) as scratch:
         write_rows(scratch, blocks, filler.space, filler.fingerprint)
         pictures = about()
-        write_skipped(scratch, skipped, progress)
+        write_skipped(scratch, skipped)
+        tell_skipped(skipped, progress)
         write_facts(scratch, filler.facts)
         assemble(scratch, wanted, filler.space, filler.facts, filler.record(out), pictures, progress=progress)
+        check_replaceable(out)
         put_in_place(scratch, out)
 
 
@@ -192,16 +200,40 @@ def write_rows(folder: Path, blocks: Iterable[Block], space: FactSpace, model_ve
     return vectors.rows
 
 
-def write_skipped(folder: Path, skipped: Sequence[tuple[str, str]], progress: Silent) -> None:
-    """Append the pictures that could not be read to skipped.jsonl, and tell."""
+def write_skipped(folder: Path, skipped: Sequence[tuple[str, str]]) -> None:
+    """Write skipped.jsonl, of (picture, reason), if there is any."""
     if skipped:
         lines = [to_json({"image": image, "reason": reason}, indent=None) + "\n" for image, reason in skipped]
-        with (folder / "skipped.jsonl").open("a", encoding="utf-8", newline="\n") as file:
-            file.writelines(lines)
+        (folder / "skipped.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
+
+
+def read_skipped(folder: Path) -> list[tuple[str, str]]:
+    """Return (picture, reason) of skipped.jsonl; nothing if there is none."""
+    path = folder / "skipped.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [(record["image"], record["reason"]) for record in map(json.loads, lines)]
+
+
+def tell_skipped(skipped: Sequence[tuple[str, str]], progress: Silent) -> None:
+    """Tell of pictures that could not be read, if there are any."""
+    if skipped:
         progress.note(
             f"{len(skipped):,} pictures could not be read and are left out (listed in skipped.jsonl); the first: "
             f"{skipped[0][1]}"
         )
+
+
+@contextmanager
+def only_one(path: Path) -> Iterator[None]:
+    """Keep other processes from writing the index in folder `path`, as `replaceable` gives it, meanwhile.
+
+    Raises:
+        UserError: another process is writing it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    with locked_by(lock, f"another process is changing {path}: wait for its end; queries go on meanwhile"):
+        yield
 
 
 def write_facts(folder: Path, facts: tuple[Fact, ...] | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 from mas_triplets.data.describe import Tables
 from mas_triplets.errors import UserError
 from mas_triplets.files import read_json
+from mas_triplets.retrieval.opening import steadily
 from mas_triplets.retrieval.record import IndexRecord
 from mas_triplets.retrieval.store import check_whole, read_faiss, read_record, read_rows
 from mas_triplets.training.run_folder import RunFolder
@@ -29,9 +31,8 @@ def describe_index(path: Path) -> Tables:
         UserError: it is no index, or not whole.
     """
     path = Path(path)
-    record = read_record(path)
-    rows = read_rows(path, record)
-    check_whole(path, record, rows, read_faiss(path, record), thorough=True)
+    record, rows = steadily(path, lambda: _read(path))
+    run = _run_of(path, record)
     tables: Tables = {
         f"index {path.name}": [
             {
@@ -55,10 +56,17 @@ def describe_index(path: Path) -> Tables:
                 "added from": ", ".join(record.pictures.added) or None,
             }
         ],
-        "model": _models(path, record, rows),
+        "model": _models(run, record, rows),
     }
-    worth = _worth(path, record)
+    worth = [] if run is None else _worth(path, run, rows)
     return tables | ({"refreshing": worth} if worth else {})
+
+
+def _read(path: Path) -> tuple[IndexRecord, pa.Table]:
+    record = read_record(path)
+    rows = read_rows(path, record)
+    check_whole(path, record, rows, read_faiss(path, record), thorough=True)
+    return record, rows
 
 
 def _searching(name: str, record: IndexRecord) -> dict[str, Any]:
@@ -76,8 +84,7 @@ def _searching(name: str, record: IndexRecord) -> dict[str, Any]:
     }
 
 
-def _models(path: Path, record: IndexRecord, rows: pa.Table) -> list[dict[str, Any]]:
-    run = _run_of(path, record)
+def _models(run: RunFolder | None, record: IndexRecord, rows: pa.Table) -> list[dict[str, Any]]:
     task = {} if run is None else {run.model_fingerprint(stage): stage for stage in range(1, run.stages + 1)}
     task[record.model.fingerprint] = record.model.after_task
     return [
@@ -92,25 +99,30 @@ def _models(path: Path, record: IndexRecord, rows: pa.Table) -> list[dict[str, A
     ]
 
 
-def _worth(path: Path, record: IndexRecord) -> list[dict[str, Any]]:
-    """Return what keeping old rows costs, as `evaluate` measured it, if the run has learnt on since."""
-    run = _run_of(path, record)
-    if run is None or run.stages <= record.model.after_task:
+def _worth(path: Path, run: RunFolder, rows: pa.Table) -> list[dict[str, Any]]:
+    """Return what keeping old rows costs, as `evaluate` measured it, if some rows are not of the run's newest model."""
+    newest = run.model_fingerprint()
+    older = sum(version != newest for version in rows["model_version"].to_pylist())
+    if not older:
         return []
-    results = run.path / "results.json"
-    if not results.is_file():
-        return [{"the run has learnt up to task": run.stages, "advice": f"mas-triplets evaluate {run.path} tells more"}]
-    found = read_json(results, "the results of a run")
-    policies = found["matrices"]["fact_to_image"]["generalized"]
-    fresh, kept = (policies[policy]["map"]["all"] for policy in ("reembedded", "kept"))
-    row: dict[str, Any] = {
-        "the run has learnt up to task": run.stages,
-        "drift of old rows (1 - cosine)": found["drift"]["average"],
+    row: dict[str, Any] = {"rows of older models": older, "the run has learnt up to task": run.stages}
+    try:
+        results = read_json(run.path / "results.json", "the results of a run")
+        policies = results["matrices"]["fact_to_image"]["generalized"]
+        fresh, kept = (policies[policy]["map"]["all"] for policy in ("reembedded", "kept"))
+        drift, measured = results["drift"]["average"], results["run"]["stages"]
+    except (UserError, KeyError, TypeError):
+        measured = None
+    if measured != run.stages:
+        return [{**row, "advice": f"mas-triplets evaluate {shlex.quote(str(run.path))} tells what refreshing is worth"}]
+    row |= {
+        "drift of old rows (1 - cosine)": drift,
         "mAP with all rows fresh": fresh,
         "mAP with old rows kept": kept,
     }
     if fresh is not None and kept is not None:
-        row["advice"] = f"mas-triplets index refresh {path}" if fresh > kept else "keep the rows as they are"
+        refresh = f"mas-triplets index refresh {shlex.quote(str(path))}"
+        row["advice"] = refresh if fresh > kept else "keep the rows as they are"
     return [row]
 
 

@@ -18,7 +18,6 @@ Floats = npt.NDArray[np.float32]
 _COUNT_AT = 8  # where FAISS's header of a flat index has the number of rows: after 4 letters and the width
 _SIZE = struct.calcsize("<Q")
 _BLOCK = 16_384
-_MAPPED = getattr(faiss, "IO_FLAG_MMAP_IFC", 0)  # of FAISS 1.11 and later; before that the file is read whole
 
 
 class FlatWriter:
@@ -63,7 +62,7 @@ def read_flat(path: Path) -> Any:
     Raises:
         RuntimeError: FAISS cannot read it.
     """
-    return faiss.read_index(str(path), _MAPPED)
+    return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
 
 
 def vectors_of(flat: Any) -> Floats:

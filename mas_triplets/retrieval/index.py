@@ -20,21 +20,26 @@ from mas_triplets.data.images import read_picture
 from mas_triplets.data.prepared import IntArray
 from mas_triplets.errors import UserError
 from mas_triplets.facts import Fact
-from mas_triplets.files import put_back
 from mas_triplets.model.triplet import TripletModel, query_rows
 from mas_triplets.retrieval.flat_file import Floats, vectors_of
 from mas_triplets.retrieval.hits import FactHit, Hit
 from mas_triplets.retrieval.kinds import KINDS
-from mas_triplets.retrieval.opening import find_run, written
+from mas_triplets.retrieval.opening import find_run, steadily
 from mas_triplets.retrieval.query import approximate_candidates, candidates, ranked
 from mas_triplets.retrieval.recall import mask_name
-from mas_triplets.retrieval.record import IndexRecord
+from mas_triplets.retrieval.record import IndexRecord, SearchRecord
 from mas_triplets.retrieval.scores import Array, best_first, combined, slot_parts
 from mas_triplets.retrieval.space import FactSpace, space_of
-from mas_triplets.retrieval.store import check_whole, read_facts, read_faiss, read_record, read_rows
+from mas_triplets.retrieval.store import (
+    check_whole,
+    knows_facts,
+    no_facts,
+    read_facts,
+    read_faiss,
+    read_record,
+    read_rows,
+)
 from mas_triplets.training.run_folder import RunFolder
-
-_TRIES = 20  # to read an index that another process keeps writing
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class FactIndex:
         exact: the same rows in a flat index, a memory map; the same object where the index is flat.
         rows: rows.parquet: row, image, width, height, box, model_version, content.
         run: the run whose model filled it.
+        known_facts: the facts of the run's data set; None if that could not be read when the index was made.
     """
 
     path: Path
@@ -56,6 +62,7 @@ class FactIndex:
     exact: Any
     rows: pa.Table
     run: RunFolder
+    known_facts: tuple[Fact, ...] | None
 
     @classmethod
     def open(cls, path: str | Path, run: str | Path | RunFolder | None = None, *, as_is: bool = False) -> FactIndex:
@@ -71,27 +78,17 @@ class FactIndex:
                 is no longer the one that filled the index; the sentence names the file and the remedy.
         """
         path = Path(path)
-        put_back(path)
-        for _ in range(_TRIES):
-            before = written(path)
-            try:
-                return cls._read(path, run, as_is)
-            except UserError:
-                if written(path) == before:  # else another process has just put another one in its place
-                    raise
-        return cls._read(path, run, as_is)
+        return steadily(path, lambda: cls._read(path, run, as_is))
 
     @classmethod
     def _read(cls, path: Path, run: str | Path | RunFolder | None, as_is: bool) -> FactIndex:
-        now = written(path)
         record = read_record(path)
         index, rows = read_faiss(path, record), read_rows(path, record)
         exact = index if record.kind == "flat" else read_faiss(path, record, "exact.faiss")
         check_whole(path, record, rows, index)
-        if written(path) != now:
-            raise UserError(f"{path} is being written again and again by another process: try later")
+        facts = read_facts(path, record) if knows_facts(record) else None
         found = find_run(path, record, run, as_is=as_is)
-        opened = cls(path, record, index, exact, rows, found)
+        opened = cls(path, record, index, exact, rows, found, facts)
         space = opened.space
         if (space.dim, space.score, space.parts) != (record.dim, record.score, record.parts):
             raise UserError(
@@ -131,10 +128,17 @@ class FactIndex:
                 answer[place] = hits
         return answer
 
-    def is_exact(self, fact: Fact | str) -> bool:
-        """Whether the answer to a fact is found by comparing every row; else see `record.search` for its recall."""
+    def searched(self, fact: Fact | str) -> SearchRecord:
+        """Return how a fact is searched: exactly, or approximately with what recall.
+
+        Approximate search that finds too few rows is followed by exact search.
+        """
         _, mask = self.space.embed([fact if isinstance(fact, Fact) else Fact.parse(fact)])
-        return self.record.search[mask_name(self.record.parts, mask[0].tolist())].parameters is None
+        return self.record.search[mask_name(self.record.parts, mask[0].tolist())]
+
+    def is_exact(self, fact: Fact | str) -> bool:
+        """Whether the answer to a fact is found by comparing every row; see `searched`."""
+        return self.searched(fact).parameters is None
 
     def similar(self, picture: str | Path | Image.Image | int, k: int = 10) -> list[Hit]:
         """Return the `k` rows most like a picture, best first, by comparing every row, part by part.
@@ -195,21 +199,23 @@ class FactIndex:
     def space(self) -> FactSpace:
         """How pictures and facts are compared."""
         stage = self.record.model.after_task
-        return space_of(self.run, stage, self.facts if self.run.fact_vectors(stage) else None)
+        return space_of(self.run, stage, self.known_facts)
 
     @cached_property
     def vectors(self) -> Floats:
         """All rows (N, numbers per row), read-only, a view of the memory map."""
         return vectors_of(self.exact)
 
-    @cached_property
+    @property
     def facts(self) -> tuple[Fact, ...]:
         """All facts of the run's data set, of all orders.
 
         Raises:
             UserError: the data set could not be read when the index was made.
         """
-        return read_facts(self.path, self.record)
+        if self.known_facts is None:
+            raise no_facts(self.path, self.record)
+        return self.known_facts
 
     @cached_property
     def model(self) -> TripletModel:
@@ -247,9 +253,15 @@ class FactIndex:
         if searching.parameters is None:
             return candidates(self.exact, queries, k)
         found = approximate_candidates(self.faiss, KINDS[self.record.kind], searching.parameters, queries, k)
-        if ((found >= 0).sum(1) < min(k, len(self))).any():
-            return candidates(self.exact, queries, k)
-        return found
+        short = np.flatnonzero((found >= 0).sum(1) < min(k, len(self)))
+        if not len(short):
+            return found
+        exact = candidates(self.exact, queries[short], k)
+        wider = np.full((len(found), max(found.shape[1], exact.shape[1])), -1, dtype=np.int64)
+        wider[:, : found.shape[1]] = found
+        wider[short] = -1
+        wider[short, : exact.shape[1]] = exact
+        return wider
 
     def _ranked(self, rows: IntArray, wanted: Floats, mask: Floats, k: int) -> list[list[Hit]]:
         """Return the hits of queries with one mask, (M, S, D), among candidate rows (M, c)."""

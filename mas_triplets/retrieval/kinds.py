@@ -189,4 +189,4 @@ def _doubling(first: int, most: int) -> Sequence[int]:
 
 
 def _mb(count: int) -> str:
-    return f"{count / 2**20:,.0f} MiB"
+    return f"{count / 2**20:,.0f} MiB" if count >= 2**20 else f"{count / 2**10:,.1f} KiB"

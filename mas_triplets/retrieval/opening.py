@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from mas_triplets.errors import UserError
+from mas_triplets.files import put_back
 from mas_triplets.retrieval.record import IndexRecord
 from mas_triplets.training.run_folder import RunFolder
+
+T = TypeVar("T")
+_TRIES = 20
+
+
+def steadily(path: Path, read: Callable[[], T]) -> T:
+    """Return what `read` reads of the index in folder `path`, all of it of one writing.
+
+    Another process may put another index in its place at any moment; then it is read again. What a killed process had
+    set aside gets its name back first.
+
+    Raises:
+        UserError: `read` raised it, or the index is written again and again.
+    """
+    put_back(path)
+    for _ in range(_TRIES):
+        before = written(path)
+        try:
+            found = read()
+        except UserError:
+            if written(path) == before:
+                raise
+            continue
+        if written(path) == before:
+            return found
+    raise UserError(f"{path} is being written again and again by another process: try later")
 
 
 def written(path: Path) -> bytes | None:
@@ -52,7 +82,8 @@ def find_run(
                 return run
             raise UserError(
                 f"{path} was filled by the model after task {record.model.after_task} of {run.path}, which has learnt "
-                f"up to task {run.stages} since: `mas-triplets index refresh {path}` embeds its pictures with the new "
+                f"up to task {run.stages} since: `mas-triplets index refresh {shlex.quote(str(path))}"
+                f"{'' if given is None else f' --run {shlex.quote(str(run.path))}'}` embeds its pictures with the new "
                 "model, --as-is asks the old one, and `mas-triplets describe` tells what either costs"
             )
     raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Final, Literal
 
@@ -82,6 +83,8 @@ class IndexRecord(_Node):
     """For the name of each mask."""
     measured_rows: int
     """How many rows there were when recall was measured."""
+    trained_rows: int
+    """How many there were when groups and codes were learnt."""
     rows: int
     numbers_per_row: int
     score: ScoreKind
@@ -96,5 +99,8 @@ class IndexRecord(_Node):
 
     def remedy(self, out: Path, run: Path | None = None) -> str:
         """Return the sentence part that says how to fill the index again."""
-        images = "" if self.pictures.own else f" --images {self.pictures.place}"
-        return f"fill it again with `mas-triplets index {run or self.model.run}{images} --out {out}`"
+        said = ["mas-triplets", "index", str(run or self.model.run)]
+        said += [] if self.pictures.own else ["--images", self.pictures.place]
+        said += ["--out", str(out), *([] if self.asked_kind == "auto" else ["--kind", self.asked_kind])]
+        added = f", then add {' and '.join(self.pictures.added)} again" if self.pictures.added else ""
+        return f"fill it again with `{shlex.join(said)}`{added}"

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mas_triplets.data.prepared import IntArray
+from mas_triplets.facts import SLOTS
 from mas_triplets.files import read_json, sha256_of_json, write_json
 from mas_triplets.progress import SILENT, Silent
 from mas_triplets.retrieval.build import Filler
@@ -45,7 +46,8 @@ def refresh_index(path: Path, run: RunFolder | Path | None = None, progress: Sil
     """Embed with the run's newest model the rows that an older one made.
 
     The new rows wait beside the index, a part after the other, and take their places all at once at the end, or when
-    the user interrupts. A process that is killed loses one part; the same call goes on from there.
+    the user interrupts. A process that is killed loses one part; the same call goes on from there, unless the index was
+    changed meanwhile. Class means take their places all together or not yet.
 
     Args:
         path: the index.
@@ -56,8 +58,8 @@ def refresh_index(path: Path, run: RunFolder | Path | None = None, progress: Sil
         UserError: it is no index, its run cannot be read, or another process is changing it.
         KeyboardInterrupt: the user interrupted; what was done is in the index.
     """
-    with changing(path):
-        index = FactIndex.open(path, run, as_is=True)
+    with changing(path) as place:
+        index = FactIndex.open(place, run, as_is=True)
         filler = Filler.of(index.run, progress)
         old = np.flatnonzero(pc.not_equal(index.rows["model_version"], filler.fingerprint).to_numpy())
         if not len(old):
@@ -70,7 +72,8 @@ def refresh_index(path: Path, run: RunFolder | Path | None = None, progress: Sil
             interrupted = True
         done, vectors = waiting.read()
         fresh = old[: len(done)][done]
-        if len(done):
+        whole = len(done) == len(old) or index.space.parts == SLOTS  # class means of two tasks cannot be compared
+        if (len(fresh) or (len(done) and index.record.model.fingerprint != filler.fingerprint)) and whole:
             progress.note(f"putting {len(fresh):,} rows in their places")
             _put(index, filler, fresh, vectors[done], progress)
             waiting.remove()
@@ -94,9 +97,9 @@ class _Waiting:
         if not self.folder.is_dir() or self._key() != key:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir()
-            write_json(self.folder / "key.json", key)
             for name in ("done", "vectors"):
                 (self.folder / name).touch()
+            write_json(self.folder / "key.json", key)
 
     def add(self, done: np.ndarray[Any, np.dtype[np.bool_]], vectors: Floats) -> None:
         """Append a part: which of its rows could be embedded (n,), and (n, width), of which the others mean nothing."""
@@ -109,7 +112,8 @@ class _Waiting:
 
     def read(self) -> tuple[np.ndarray[Any, np.dtype[np.bool_]], Floats]:
         """Return which of the rows so far could be embedded (n,), and the new rows (n, width)."""
-        done = np.fromfile(self.folder / "done", dtype=np.uint8).astype(np.bool_)
+        whole = (self.folder / "vectors").stat().st_size // (4 * self._width)  # a part may have been cut off
+        done = np.fromfile(self.folder / "done", dtype=np.uint8).astype(np.bool_)[:whole]
         if not len(done):
             return done, np.empty((0, self._width), dtype=np.float32)
         return done, np.memmap(self.folder / "vectors", np.float32, "r", shape=(len(done), self._width))

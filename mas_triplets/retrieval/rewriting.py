@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,25 +10,32 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mas_triplets.files import locked_by, put_in_place, scratch_folder
+from mas_triplets.files import put_back, put_in_place, replaceable, scratch_folder
 from mas_triplets.progress import SILENT, Silent
 from mas_triplets.retrieval.assemble import Before, Wanted, assemble
-from mas_triplets.retrieval.build import Filler, write_facts, write_skipped
+from mas_triplets.retrieval.build import Filler, only_one, read_skipped, tell_skipped, write_facts, write_skipped
 from mas_triplets.retrieval.flat_file import Floats, write_flat
 from mas_triplets.retrieval.index import FactIndex
 from mas_triplets.retrieval.record import PicturesRecord
+from mas_triplets.retrieval.store import check_replaceable, read_record
 
 
 @contextmanager
-def changing(path: Path) -> Iterator[None]:
+def changing(path: Path) -> Iterator[Path]:
     """Keep other processes from changing the index in folder `path` meanwhile; they may read it.
 
+    Yields:
+        Where it is: from the root, and not through a link.
+
     Raises:
-        UserError: another process is changing it.
+        UserError: it is no index, holds files that are not an index's, or another process is changing it.
     """
-    lock = path.with_name(f".{path.name}.lock")
-    with locked_by(lock, f"another process is changing {path}: wait for its end; queries go on meanwhile"):
-        yield
+    path = replaceable(path)
+    put_back(path)
+    read_record(path)
+    check_replaceable(path)
+    with only_one(path):
+        yield path
 
 
 def rewrite(
@@ -61,14 +67,11 @@ def rewrite(
         rows = table()
         rows = rows.set_column(0, rows.schema.field(0), pa.array(np.arange(len(rows))))
         pq.write_table(rows, scratch / "rows.parquet", compression="zstd")
-        for name in ("skipped.jsonl", *(["facts.parquet"] if filler.facts is None else [])):
-            if name in record.files:
-                shutil.copy(path / name, scratch)
-        write_skipped(scratch, skipped, progress)
-        write_facts(scratch, filler.facts)
-        facts = filler.facts
-        if facts is None and "facts.parquet" in record.files:
-            facts = index.facts
+        again = {image for image, _ in skipped} | set(rows["image"].to_pylist())
+        write_skipped(scratch, [one for one in read_skipped(path) if one[0] not in again] + list(skipped))
+        tell_skipped(skipped, progress)
+        facts = filler.facts or index.known_facts
+        write_facts(scratch, facts)
         assemble(
             scratch,
             Wanted(record.asked_kind, record.wanted_recall, record.memory),
@@ -79,4 +82,5 @@ def rewrite(
             Before(record, index.faiss, kept),
             progress,
         )
+        check_replaceable(path)
         put_in_place(scratch, path)

@@ -136,4 +136,6 @@ def space_of(run: RunFolder, stage: int, facts: Sequence[Fact] | None) -> FactSp
             f"{run.path} was learnt with class means, which know facts by their number in the data set, and "
             f"{run.config.data.path} cannot be read: put it back"
         )
+    if "counts" not in held:
+        raise UserError(f"the class means of {run.path} are of an earlier version: train it again")
     return MeanSpace(facts, held)

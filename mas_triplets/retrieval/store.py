@@ -62,9 +62,10 @@ def check_replaceable(out: Path) -> None:
     """
     if not out.exists():
         return
-    if not out.is_dir() or (any(out.iterdir()) and not is_index(out)):
+    names = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    others = [name for name in names if name not in FILES]
+    if not out.is_dir() or (others and not is_index(out)):
         raise UserError(f"{out} exists and is not an index: choose another --out, nothing was written")
-    others = sorted(path.name for path in out.iterdir() if path.name not in FILES)
     if others:
         raise UserError(
             f"{out} holds more than an index, such as {others[0]}: move that away or choose another --out, nothing was "
@@ -134,19 +135,26 @@ def read_rows(folder: Path, record: IndexRecord) -> pa.Table:
     return table.combine_chunks()  # a row is then found at once
 
 
+def knows_facts(record: IndexRecord) -> bool:
+    """Whether an index has the facts of its run's data set."""
+    return "facts.parquet" in record.files
+
+
+def no_facts(folder: Path, record: IndexRecord) -> UserError:
+    """Return what to say where the facts are needed and not known."""
+    return UserError(
+        f"{folder} knows no facts to look for in a picture, since the data set of {record.model.run} could not be "
+        f"read when it was made: put that back and {record.remedy(folder)}"
+    )
+
+
 def read_facts(folder: Path, record: IndexRecord) -> tuple[Fact, ...]:
     """Read facts.parquet, the facts of the run's data set.
 
     Raises:
-        UserError: it is damaged, or the data set could not be read when the index was made.
+        UserError: it is absent or damaged.
     """
-    path = folder / "facts.parquet"
-    if path.name not in record.files:
-        raise UserError(
-            f"{folder} knows no facts to look for in a picture, since the data set of {record.model.run} could not be "
-            f"read when it was made: put that back and {record.remedy(folder)}"
-        )
-    table = _read_table(path, FACTS, record)
+    table = _read_table(folder / "facts.parquet", FACTS, record)
     return tuple(Fact(*slots) for slots in zip(*(table[slot].to_pylist() for slot in SLOTS), strict=True))
 
 
