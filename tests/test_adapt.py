@@ -247,7 +247,7 @@ def test_a_kill_leaves_nothing(home: Path, tmp_path: Path, monkeypatch: pytest.M
         patched.setattr(Checkpoints, "save", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             adapt(home / "first", home / "data", tmp_path / "made")
-    assert len(list(tmp_path.iterdir())) == 1
+    assert list(tmp_path.iterdir()) == []  # the next one that writes there has removed it
     assert adapt(home / "first", home / "data", tmp_path / "made").stages == 1
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from small_run import small_config, small_data
+from test_cli import run
 
 import mas_triplets.demo as demo
 from mas_triplets.config import load_config, make_config
@@ -52,7 +53,7 @@ def test_a_run_that_fails_is_told(tmp_path: Path, lender: str | None) -> None:
 def test_the_demonstration_tells_the_whole_story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "COUNTS", {"train": 360, "val": 40, "test": 240})
     monkeypatch.setattr(demo, "EPOCHS", 1)
-    story = demo.run_demo(tmp_path / "demo", seed=3)
+    story = run("demo", "--out", tmp_path / "demo", "--seed", 3, cwd=tmp_path).stdout
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
     assert list(summary["methods"]) == ["finetune", "l2", "mas", "merging", "joint"]
     for name, numbers in summary["methods"].items():
