@@ -71,6 +71,7 @@ def main(folder: Path, kills: int, seed: int) -> None:
     before = len(FactIndex.open(index, as_is=True))
     reader = child(lambda: read_on(folder))
     landed, finished, turn, longest = 0, 0, 0, 0.2
+    found = {before}
     deadline = time.monotonic() + 120
     while landed < kills and time.monotonic() < deadline:
         started = time.monotonic()
@@ -92,10 +93,12 @@ def main(folder: Path, kills: int, seed: int) -> None:
         landed += 1
         longest *= 1.2
         opened = FactIndex.open(index, as_is=True)
+        found.add(len(opened))
         assert len(opened) in (before, before + len(list(more.iterdir()))), len(opened)
         if landed % 3 == 0:  # a change that is never finished would keep the others from their turn
             changes[turn % 3]()
             turn += 1
+            found.add(len(FactIndex.open(index, as_is=True)))
     (folder / "enough").touch()
     _, status = os.waitpid(reader, 0)
     if status:
@@ -108,6 +111,7 @@ def main(folder: Path, kills: int, seed: int) -> None:
         json.dumps(
             {
                 "landed": landed,
+                "found": sorted(found),
                 "finished": finished,
                 "left": left,
                 "seen": json.loads((folder / "seen.json").read_text()),

@@ -254,6 +254,7 @@ def test_killed_at_random_moments_while_another_reads(home: Path, made: Path) ->
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["landed"] == 9
+    assert told["found"] == [72, 77], "changes were finished, and nothing between was ever left"
     assert set(told["seen"]) <= {72, 77}, "the index was read as it was before or after, never otherwise"
     assert told["seen"]
     assert len(FactIndex.open(home / "index")) == 77

@@ -130,7 +130,7 @@ def test_stopped_at_any_moment_it_leaves_no_half_made_data_set(tmp_path: Path, n
     subprocess.run([*command[:-2], "whole", "--json"], cwd=tmp_path, capture_output=True, check=True)
     takes = time.monotonic() - started
     chance = random.Random(number)
-    for _ in range(3):
+    for _ in range(5):
         running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(chance.uniform(0.3, 1.0) * takes)
         running.send_signal(number)

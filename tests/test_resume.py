@@ -66,7 +66,7 @@ def contents(run: Path) -> dict[str, bytes]:
     return {str(path.relative_to(run)): path.read_bytes() for path in paths if path.is_file()}
 
 
-@pytest.mark.parametrize(("name", "kills"), list(zip(SETTINGS, (20, 8), strict=True)))
+@pytest.mark.parametrize(("name", "kills"), list(zip(SETTINGS, (20, 12), strict=True)))
 def test_killed_at_random_moments(home: Path, tmp_path: Path, name: str, kills: int) -> None:
     config = make_config(small_config(home, **SETTINGS[name]))
     (tmp_path / "config.yaml").write_text(config.to_yaml())
